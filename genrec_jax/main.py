@@ -1,0 +1,344 @@
+"""The `genrec` command: flags, gin, dispatch.
+
+  genrec COMMAND --run_dir=runs/NAME [--gin_file=FILE] [--gin.NAME=VALUE]
+                 [--ARGUMENT=VALUE]
+
+Every command is the entry function of one module, and every keyword of that
+function is a flag. One gin file describes a whole run; it is kept as
+`config.gin` in the run directory, where later commands find it again.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import os
+import pathlib
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from genrec_jax import artifacts
+from genrec_jax.types import GenrecError, unknown_name
+
+# In the order in which one runs them; `run` runs them all.
+PIPELINE = (
+  'prepare',
+  'build_ids',
+  'tokenize',
+  'train',
+  'evaluate',
+  'recommend',
+  'report',
+)
+COMMANDS = {name: f'genrec_jax.{name}' for name in PIPELINE}
+
+GIN_HELP = """\
+--run_dir=DIR         the run's directory; every command reads and writes there
+--gin_file=FILE       a gin file (experiments/quickstart.gin); repeatable.
+                      Default: config.gin of the run directory, if there
+--gin.NAME=VALUE      binds a macro or parameter over the files; repeatable"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs one command; returns the exit status."""
+  arguments = list(sys.argv[1:] if argv is None else argv)
+  try:
+    return run_command(arguments)
+  except GenrecError as error:
+    _print_error(str(error))
+    return 1
+  except OSError as error:
+    try:
+      with artifacts.disk_errors(error.filename or 'the output'):
+        raise error
+    except GenrecError as translated:
+      _print_error(str(translated))
+      return 1
+  except KeyboardInterrupt:
+    _print_error('Interrupted. Run the same command again to go on.')
+    return 130
+
+
+def run_command(arguments: list[str]) -> int:
+  """Parses the arguments of one command and calls its entry function."""
+  if not arguments or arguments[0] in ('--help', '-h', 'help'):
+    print(overview())
+    return 0
+  command, arguments = arguments[0], arguments[1:]
+  if command != 'run' and command not in COMMANDS:
+    raise unknown_name('command', command, [*COMMANDS, 'run'])
+  if any(a in ('--help', '-h') for a in arguments):
+    print(command_help(command))
+    return 0
+  flags, gin_files, bindings = parse_arguments(arguments)
+  steps = PIPELINE if command == 'run' else (command,)
+  entries = {step: entry_function(step) for step in steps}
+  run_dir = flags.get('run_dir')
+  if run_dir is None:
+    raise GenrecError(
+      f'`genrec {command}` needs --run_dir=DIR, the directory where this'
+      ' run keeps its artefacts (for example --run_dir=runs/first).'
+    )
+  for flag in flags:
+    if flag != 'run_dir' and command == 'run':
+      raise GenrecError(
+        f'`genrec run` takes no --{flag}; bind it in the gin file or with'
+        ' --gin.COMMAND.ARGUMENT=VALUE, or run the commands one by one.'
+      )
+    check_flag(command, entries[steps[0]], flag)
+  configured = configure(run_dir, gin_files, bindings, entries)
+  for step in steps:
+    if len(steps) > 1:
+      print(f'\n── {step} ' + '─' * (72 - len(step)), flush=True)
+    call(step, configured[step], flags)
+  return 0
+
+
+def overview() -> str:
+  """Returns the help of `genrec` itself."""
+  lines = [__doc__.strip(), '', 'Commands, in the order of a run:']
+  for command in PIPELINE:
+    lines.append(f'  {command:<10} {_first_sentence(COMMANDS[command])}')
+  lines.append('  run        Runs all of them, one after the other.')
+  lines.append('\n`genrec COMMAND --help` lists the arguments of a command.')
+  return '\n'.join(lines)
+
+
+def command_help(command: str) -> str:
+  """Returns the help of one command, from its entry function."""
+  if command == 'run':
+    return f'Runs {", ".join(PIPELINE)}.\n\n{GIN_HELP}'
+  function = entry_function(command)
+  lines = [
+    f'genrec {command}',
+    '',
+    inspect.getdoc(function) or '',
+    '',
+    'Flags:',
+    textwrap.indent(GIN_HELP, '  '),
+  ]
+  for name, parameter in inspect.signature(function).parameters.items():
+    if name == 'run_dir':
+      continue
+    default = parameter.default
+    value = (
+      '(required)'
+      if default is inspect.Parameter.empty
+      else f'(default: {_short(default)})'
+    )
+    lines.append(f'  --{name}  {value}')
+  return '\n'.join(lines)
+
+
+def parse_arguments(
+  arguments: Sequence[str],
+) -> tuple[dict[str, Any], list[str], list[str]]:
+  """Splits arguments into (flags by name, gin files, gin bindings)."""
+  flags, gin_files, bindings = {}, [], []
+  waiting = list(arguments)
+  while waiting:
+    argument = waiting.pop(0)
+    match = re.fullmatch(r'--([^=]+?)(?:=(.*))?', argument, re.DOTALL)
+    if match is None:
+      raise GenrecError(
+        f'Got {argument!r}, expected --NAME=VALUE; see `genrec --help`.'
+      )
+    name, value = match.groups()
+    if value is None:
+      if waiting and not waiting[0].startswith('--'):
+        value = waiting.pop(0)
+      else:
+        value = 'True'
+    if name == 'gin_file':
+      gin_files.append(value)
+    elif name.startswith('gin.'):
+      bindings.append(f'{name[len("gin.") :]} = {value}')
+    else:
+      flags[name.replace('-', '_')] = _literal(value)
+  return flags, gin_files, bindings
+
+
+def entry_function(command: str) -> Callable[..., Any]:
+  """Imports a command's module and returns the function of the same name."""
+  try:
+    module = importlib.import_module(COMMANDS[command])
+  except ModuleNotFoundError as error:
+    raise _missing_package(command, error) from error
+  return getattr(module, command)
+
+
+def check_flag(command: str, function: Callable[..., Any], flag: str) -> None:
+  """Raises an error that lists the known flags if `flag` is none of them."""
+  known = list(inspect.signature(function).parameters)
+  if flag not in known and flag != 'run_dir':
+    raise GenrecError(
+      f'`genrec {command}` has no --{flag}{_suggest(flag, known)}; it takes:'
+      f' {", ".join(f"--{name}" for name in known)}.'
+    )
+
+
+def configure(
+  run_dir: str,
+  gin_files: Sequence[str],
+  bindings: Sequence[str],
+  entries: dict[str, Callable[..., Any]],
+) -> dict[str, Callable[..., Any]]:
+  """Parses the run's gin configuration; returns the entries bound by it.
+
+  With --gin_file, files and bindings become the run's `config.gin`. Without,
+  that file is read back, and bindings hold for this command alone.
+  """
+  import gin
+
+  gin.clear_config()
+  stored = pathlib.Path(run_dir) / 'config.gin'
+  files = list(gin_files) or ([str(stored)] if stored.exists() else [])
+  for place in gin_search_paths():
+    gin.add_config_file_search_path(str(place))
+  # Macros a gin file may use; flags and bindings win over them.
+  given = [f'RUN_DIR = {os.fspath(run_dir)!r}', *bindings]
+  for function in entries.values():
+    gin.external_configurable(function, module=function.__module__)
+  try:
+    gin.parse_config_files_and_bindings(files, given, finalize_config=False)
+    if gin_files:
+      artifacts.write_text(stored, gin.config_str())
+    gin.finalize()
+  except ModuleNotFoundError as error:
+    raise _missing_package('this configuration', error) from error
+  except (ValueError, AttributeError, SyntaxError, OSError, KeyError) as error:
+    if isinstance(error, GenrecError):
+      raise
+    raise _gin_error(error, files) from error
+  return {
+    name: gin.get_configurable(function) for name, function in entries.items()
+  }
+
+
+def gin_search_paths() -> list[pathlib.Path]:
+  """Returns where gin files are looked for, after the current directory."""
+  package = pathlib.Path(__file__).resolve().parent
+  return [
+    path for path in (package.parent / 'gin', package / '_gin') if path.is_dir()
+  ]
+
+
+def call(command: str, function: Callable[..., Any], flags) -> Any:
+  """Calls an entry function, naming what its configuration lacks."""
+  parameters = inspect.signature(inspect.unwrap(function)).parameters
+  keywords = {k: v for k, v in flags.items() if k in parameters}
+  try:
+    return function(**keywords)
+  except ModuleNotFoundError as error:
+    raise _missing_package(command, error) from error
+  except RuntimeError as error:
+    # gin: "Required bindings for `train` not provided in config: ['X']".
+    if 'Required bindings' not in str(error):
+      raise
+    raise _gin_error(error, []) from error
+  except TypeError as error:
+    missing = re.search(r'missing \d+ required .*?: (.+?)(\n|$)', str(error))
+    if missing is None:
+      raise
+    raise GenrecError(
+      f'`genrec {command}` lacks {missing.group(1)}: pass a gin file that'
+      ' binds it (--gin_file=experiments/quickstart.gin is one), or the flag'
+      ' of that name.'
+    ) from error
+
+
+def _gin_error(error: Exception, files: Sequence[str]) -> GenrecError:
+  """Says in one paragraph what a gin configuration got wrong."""
+  import gin
+
+  text = ' '.join(str(error).split())
+  missing = re.search(r'Unable to open file: (\S+?)\.? ', text + ' ')
+  if missing:
+    known = sorted(
+      str(path.relative_to(place))
+      for place in gin_search_paths()
+      for path in place.glob('experiments/*.gin')
+    )
+    return GenrecError(
+      f'No gin file {missing.group(1)!r}; it is looked for here and in'
+      f' {", ".join(map(str, gin_search_paths()))}. Experiments there:'
+      f' {", ".join(known)}.'
+    )
+  unknown = re.search(
+    r"(?:No configurable matching|configurable named|Configurable) '?([\w./]+)"
+    r"|doesn't have a parameter named '(\w+)'"
+    r"|has no attribute '(\w+)'",
+    text,
+  )
+  hint = ''
+  if unknown:
+    name = next(group for group in unknown.groups() if group)
+    known = {s.split('.')[-1] for s in gin.config._REGISTRY._selector_map}
+    hint = _suggest(name.split('.')[-1], known)
+  where = f' in {", ".join(files)}' if files else ''
+  return GenrecError(
+    f'The gin configuration{where} does not hold together: {text}{hint}.'
+    ' Mend that line, or see the files under gin/ for the names there are.'
+  )
+
+
+def _missing_package(
+  command: str, error: ModuleNotFoundError
+) -> ModuleNotFoundError | GenrecError:
+  """Names the extra that installs a missing package."""
+  package = (error.name or '').split('.')[0]
+  extras = {
+    'seqio': 'tasks',
+    'tensorflow': 'tasks',
+    'tensorflow_datasets': 'tasks',
+    'sentencepiece': 'tasks',
+    'plotly': 'report',
+    'tensorboardX': 'tensorboard',
+  }
+  if package not in extras:
+    return error
+  return GenrecError(
+    f'`genrec {command}` needs {package}, which is not installed; run'
+    f" pip install 'genrec_jax[{extras[package]}]' (or '.[{extras[package]}]'"
+    ' in a checkout).'
+  )
+
+
+def _suggest(name: str, known) -> str:
+  close = difflib.get_close_matches(name, list(known), n=1)
+  return f' (did you mean {close[0]}?)' if close else ''
+
+
+def _literal(text: str) -> Any:
+  """Reads a Python literal; anything else is a string."""
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
+
+
+def _short(value: Any) -> str:
+  if callable(value):
+    return getattr(value, '__name__', str(value))
+  return repr(value)
+
+
+def _first_sentence(module: str) -> str:
+  """Returns the first line of a module's docstring without importing it."""
+  spec = importlib.util.find_spec(module)
+  source = pathlib.Path(spec.origin).read_text(encoding='utf-8')
+  return (ast.get_docstring(ast.parse(source)) or '').split('\n')[0]
+
+
+def _print_error(text: str) -> None:
+  width = min(100, max(60, int(os.environ.get('COLUMNS', 80))))
+  print(textwrap.fill(f'genrec: {text}', width), file=sys.stderr)
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,89 @@
+"""Packaging of genrec_jax: a lean base, and extras for what else one does."""
+
+import pathlib
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+
+# What `genrec train`, `evaluate` and `recommend` need; no TensorFlow.
+BASE = [
+  'absl-py>=2.1',
+  'clu>=0.0.12',
+  'flax>=0.12',
+  'gin-config>=0.5.0',
+  'jax>=0.7',
+  'jaxtyping>=0.3',
+  'numpy>=2.0',
+  'optax>=0.2.5',
+  'orbax-checkpoint>=0.11.20',
+  'pyarrow>=17',
+  'scipy>=1.14',
+]
+
+# What `genrec tokenize` needs: the SeqIO tasks. tensorflow-text brings the
+# full TensorFlow, so naming tensorflow-cpu here would install it twice.
+TASKS = [
+  'seqio>=0.0.20',
+  'sentencepiece>=0.2',
+  'tensorflow-datasets>=4.9.7',
+]
+
+REPORT = ['plotly>=6']
+
+TENSORBOARD = ['tensorboardX>=2.6']
+
+TEST = [
+  'hypothesis>=6.100',
+  'pytest>=8',
+  'pytest-xdist>=3.6',
+  'ranx>=0.3.20',
+  'ruff>=0.9',
+]
+
+setuptools.setup(
+  name='genrec_jax',
+  version='0.1.0',
+  description=(
+    'A language model that generates recommendations, in JAX: items as'
+    ' token sequences, the catalogue as a trie.'
+  ),
+  long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  # Named one by one: a package found by itself in gin/ would shadow
+  # gin-config when a command runs from the root.
+  packages=[
+    'genrec_jax',
+    'genrec_jax.baselines',
+    'genrec_jax.data',
+    'genrec_jax.data.readers',
+    'genrec_jax.decoding',
+    'genrec_jax.evaluation',
+    'genrec_jax.ids',
+    'genrec_jax.models',
+    'genrec_jax.tasks',
+    'genrec_jax.training',
+    'genrec_jax._configs',
+    'genrec_jax._gin',
+  ],
+  package_dir={
+    'genrec_jax._configs': 'configs',
+    'genrec_jax._gin': 'gin',
+  },
+  package_data={
+    'genrec_jax.tasks': ['templates/*.toml'],
+    'genrec_jax._configs': ['*/*.toml'],
+    'genrec_jax._gin': ['*/*.gin'],
+  },
+  install_requires=BASE,
+  extras_require={
+    'tasks': TASKS,
+    'report': REPORT,
+    'tensorboard': TENSORBOARD,
+    'all': TASKS + REPORT + TENSORBOARD,
+    'test': TASKS + REPORT + TENSORBOARD + TEST,
+  },
+  entry_points={'console_scripts': ['genrec = genrec_jax.main:main']},
+)
