@@ -244,6 +244,7 @@ def write_token_cache(
   examples: Mapping[str, Mapping[str, TokenExamples]],
   inputs: Mapping[str, str],
   text_model: PathLike | None = None,
+  settings: Mapping[str, Any] | None = None,
 ) -> None:
   """Writes a token cache, replacing the one that is there.
 
@@ -255,6 +256,7 @@ def write_token_cache(
     examples: by task, then by part.
     inputs: fingerprints of what it was made from: 'dataset', 'split', 'ids'.
     text_model: the SentencePiece model file, where there is text.
+    settings: how the examples were made, for the manifest; JSON values.
 
   Raises:
     GenrecError: if a token, an item or a name of a task or part is none.
@@ -313,6 +315,7 @@ def write_token_cache(
       vocabulary=vocabulary,
       vocab_size=vocab_size,
       tasks=counts,
+      settings=dict(settings or {}),
     )
 
 
