@@ -1,0 +1,61 @@
+"""Tests of random, atomic and shuffled ids, and of user codes."""
+
+import numpy as np
+import pytest
+
+from genrec_jax.ids.simple import atomic_ids, random_ids, shuffle_ids
+from genrec_jax.ids.users import hashed_users, svd_users
+from genrec_jax.types import GenrecError
+
+NOTHING = np.zeros(0, np.int32)
+
+
+def test_random_ids_fill_even_a_full_table():
+  ids = random_ids(NOTHING, NOTHING, 0, 27, num_levels=3, codebook_size=3)
+  assert (ids.codes[:, 0] != np.arange(27) // 9).any()
+  assert np.bincount(ids.codes[:, 0]).tolist() == [9, 9, 9]
+
+
+def test_random_ids_need_room():
+  with pytest.raises(GenrecError, match='make 8 ids; expected at least the 9'):
+    random_ids(NOTHING, NOTHING, 0, 9, num_levels=3, codebook_size=2)
+
+
+def test_shuffled_ids_are_the_same_set_for_other_items():
+  ids = random_ids(NOTHING, NOTHING, 0, 50)
+  shuffled = shuffle_ids(ids, seed=1)
+  assert (shuffled.codes != ids.codes).any(axis=1).mean() > 0.8
+  np.testing.assert_array_equal(
+    np.unique(shuffled.codes, axis=0), np.unique(ids.codes, axis=0)
+  )
+  assert shuffled.facts == {'method': 'random_ids', 'shuffled': True}
+
+
+def test_an_atomic_id_is_one_token():
+  ids = atomic_ids(NOTHING, NOTHING, 0, 200)
+  assert ids.layout().item_tokens(ids.codes).shape == (200, 1)
+
+
+def test_hashed_users_fill_their_buckets_and_stay_when_others_come():
+  codes, sizes = hashed_users(NOTHING, NOTHING, 20_000, 0, num_codes=50)
+  counts = np.bincount(codes[:, 0], minlength=50)
+  assert sizes == (50,) and counts.min() > 300 and counts.max() < 500
+  fewer, _ = hashed_users(NOTHING, NOTHING, 100, 0, num_codes=50)
+  np.testing.assert_array_equal(codes[:100], fewer)
+  other, _ = hashed_users(NOTHING, NOTHING, 100, 0, num_codes=50, seed=1)
+  assert (other != fewer).mean() > 0.9
+
+
+def test_users_of_like_taste_share_their_code():
+  user = np.repeat(np.arange(40), 3)
+  item = (user % 2) * 3 + np.tile(np.arange(3), 40)
+
+  def vectors(user, item, num_users, num_items, *, seed):
+    return np.repeat(np.eye(2, dtype=np.float32), 3, axis=0)
+
+  codes, sizes = svd_users(
+    user, item, 41, 6, item_vectors=vectors, codebook_size=3
+  )
+  assert sizes == (3,)
+  assert len({tuple(codes[n::2, 0][:20]) for n in (0, 1)}) == 2
+  assert [len(set(codes[n:40:2, 0])) for n in (0, 1)] == [1, 1]
