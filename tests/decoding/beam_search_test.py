@@ -1,0 +1,262 @@
+"""The search finds what a slow reference finds, and only items."""
+
+import functools
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies
+
+from genrec_jax.decoding import beam_search as search
+from genrec_jax.decoding.trie import build_trie
+from genrec_jax.types import GenrecError
+
+# Each example of other shapes compiles; a few are enough to find a slip.
+FEW = hypothesis.settings(
+  max_examples=5,
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=list(hypothesis.HealthCheck),
+)
+VOCAB_SIZE = 12
+
+
+def _search(model, trie, num_beams, **options):
+  run = jax.jit(
+    functools.partial(
+      search.beam_search,
+      tokens_to_logits=model.tokens_to_logits,
+      batch_size=len(model.start),
+      num_beams=num_beams,
+      **options,
+    )
+  )
+  return jax.tree.map(np.asarray, run(trie, cache=model.cache()))
+
+
+@FEW
+@hypothesis.given(
+  seed=strategies.integers(0, 1000),
+  num_levels=strategies.integers(1, 4),
+  variable=strategies.booleans(),
+  normalization=strategies.sampled_from(search.NORMALIZATIONS),
+)
+def test_a_wide_beam_equals_scoring_every_item(
+  toy_model,
+  reference,
+  draw_catalogue,
+  seed,
+  num_levels,
+  variable,
+  normalization,
+):
+  num_items = {1: 8}.get(num_levels, 30)
+  variable = variable and num_levels > 1
+  item_tokens = draw_catalogue(
+    seed, num_items, num_levels, VOCAB_SIZE, variable=variable
+  )
+  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE, seed=seed)
+  slow = reference(model, item_tokens, normalization)
+  found = _search(
+    model, build_trie(item_tokens), num_items + 3, normalization=normalization
+  )
+  assert found.valid[:, :num_items].all()
+  for request in range(2):
+    exact = np.zeros(num_items)
+    for item, tokens in enumerate(slow.items):
+      for place, token in enumerate(tokens):
+        exact[item] += slow.next_scores(request, tokens[:place])[token]
+    items = found.items[request, :num_items]
+    assert sorted(items) == list(range(num_items))
+    np.testing.assert_allclose(
+      found.scores[request, :num_items], exact[items], rtol=1e-5, atol=1e-5
+    )
+
+
+@FEW
+@hypothesis.given(
+  seed=strategies.integers(0, 1000),
+  num_beams=strategies.integers(1, 12),
+  variable=strategies.booleans(),
+  normalization=strategies.sampled_from(search.NORMALIZATIONS),
+)
+def test_a_narrow_beam_equals_a_textbook_search(
+  toy_model, reference, draw_catalogue, seed, num_beams, variable, normalization
+):
+  item_tokens = draw_catalogue(seed, 50, 3, VOCAB_SIZE, variable=variable)
+  model = toy_model(batch_size=3, vocab_size=VOCAB_SIZE, seed=seed)
+  rng = np.random.default_rng(seed)
+  exclude = rng.integers(-1, 50, (3, 20)).astype(np.int32)
+  found = _search(
+    model,
+    build_trie(item_tokens),
+    num_beams,
+    normalization=normalization,
+    exclude=exclude,
+  )
+  assert (np.diff(found.scores, axis=1) <= 0).all()
+  slow = reference(model, item_tokens, normalization)
+  for request in range(3):
+    excluded = set(exclude[request].tolist())
+    scores, items = zip(*slow.search(request, num_beams, excluded))
+    assert found.items[request].tolist() == list(items)
+    np.testing.assert_allclose(
+      found.scores[request], scores, rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_array_equal(
+      found.tokens[request], item_tokens[found.items[request]]
+    )
+
+
+def test_fewer_items_than_beams_are_marked(toy_model, draw_catalogue):
+  item_tokens = draw_catalogue(3, 6, 3, VOCAB_SIZE)
+  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
+  exclude = np.array([[0, 0, -1, 4, 99], [0, 1, 2, 3, 4]], np.int32)
+  found = _search(model, build_trie(item_tokens), 8, exclude=exclude)
+  np.testing.assert_array_equal(found.valid.sum(1), [4, 1])
+  assert set(found.items[0, :4]) == {1, 2, 3, 5}
+  assert found.items[1, 0] == 5
+  for empty in (found.items + 1, found.tokens.any(-1), found.scores > -np.inf):
+    assert not empty[~found.valid].any()
+
+
+def test_a_request_that_excludes_everything_gets_nothing(
+  toy_model, draw_catalogue
+):
+  model = toy_model(batch_size=1, vocab_size=VOCAB_SIZE)
+  trie = build_trie(draw_catalogue(3, 6, 3, VOCAB_SIZE))
+  found = _search(model, trie, 2, exclude=np.arange(6, dtype=np.int32)[None])
+  assert not found.valid.any()
+
+
+def test_equal_scores_come_in_the_order_of_rows(draw_catalogue):
+  item_tokens = draw_catalogue(4, 50, 3, VOCAB_SIZE)
+  trie = build_trie(item_tokens)
+
+  def constant_logits(token, cache):
+    return jnp.zeros((len(token), VOCAB_SIZE)), cache
+
+  found = jax.jit(
+    lambda trie: search.beam_search(trie, constant_logits, {}, 1, 20)
+  )(trie)
+  np.testing.assert_array_equal(found.items[0], trie.row_to_item[:20])
+
+
+def test_other_exclusions_and_weights_do_not_recompile(
+  toy_model, draw_catalogue
+):
+  model = toy_model(batch_size=1, vocab_size=VOCAB_SIZE)
+  trie = build_trie(draw_catalogue(5, 20, 3, VOCAB_SIZE))
+  traced = []
+
+  def tokens_to_logits(token, cache):
+    traced.append(token.shape)
+    return model.tokens_to_logits(token, cache)
+
+  @jax.jit
+  def run(trie, cache, exclude):
+    return search.beam_search(
+      trie, tokens_to_logits, cache, 1, 20, exclude=exclude
+    ).items
+
+  first = np.asarray(run(trie, model.cache(), np.full((1, 3), -1, np.int32)))
+  without_best = np.array([[-1, first[0, 0], -1]], np.int32)
+  second = np.asarray(run(trie, model.cache(), without_best))
+  assert len(traced) == trie.num_levels
+  np.testing.assert_array_equal(second[0, :19], first[0, 1:])
+
+
+def test_score_catalogue_is_the_log_probability_of_every_item(
+  toy_model, reference, draw_catalogue
+):
+  item_tokens = draw_catalogue(6, 33, 3, VOCAB_SIZE, variable=True)
+  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
+  scores = jax.jit(
+    lambda cache: search.score_catalogue(
+      jnp.asarray(item_tokens), model.tokens_to_logits, cache, 2, chunk_size=8
+    )
+  )(model.cache())
+  slow = reference(model, item_tokens)
+  for request in range(2):
+    exact = {item: score for score, item in slow.search(request, 33)}
+    np.testing.assert_allclose(
+      scores[request], [exact[item] for item in range(33)], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize('size', [5000, 8192])
+def test_chunk_maxima_keep_the_order_of_equals(size):
+  values = np.random.default_rng(0).integers(0, 40, size).astype(np.float32)
+  values[::3] = -np.inf
+  best, place = search.top_k(jnp.asarray(values), 50)
+  order = np.argsort(-values, kind='stable')[:50]
+  np.testing.assert_array_equal(place, order)
+  np.testing.assert_array_equal(best, values[order])
+
+
+@pytest.mark.parametrize('cache_offset', [0, 1])
+def test_decode_fn_keeps_the_contract_of_t5x(
+  toy_model, draw_catalogue, cache_offset
+):
+  """Ascending, padded, K rows a request from the first step, caches scanned."""
+  item_tokens = draw_catalogue(7, 30, 3, VOCAB_SIZE)
+  trie = build_trie(item_tokens)
+  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
+
+  def with_layers(cache, times):
+    if not cache_offset:
+      return cache
+    change = (lambda x: x[None]) if times > 0 else (lambda x: x[0])
+    return jax.tree.map(change, cache)
+
+  def tokens_to_logits(state):
+    assert state.cur_token.shape == (2 * 5, 1)
+    logits, cache = model.tokens_to_logits(
+      state.cur_token, with_layers(state.cache, -1)
+    )
+    return logits, with_layers(cache, 1)
+
+  decodes, scores = jax.jit(
+    lambda cache: search.make_decode_fn(trie)(
+      inputs=jnp.zeros((2, 6), jnp.int32),
+      cache=cache,
+      tokens_to_logits=tokens_to_logits,
+      num_decodes=5,
+      cache_offset=cache_offset,
+      eos_id=1,
+      decode_rng=None,
+    )
+  )(with_layers(model.cache(), 1))
+  found = _search(model, trie, 5)
+  np.testing.assert_array_equal(decodes[:, ::-1, :3], found.tokens)
+  assert decodes.shape == (2, 5, 6) and not decodes[..., 3:].any()
+  np.testing.assert_allclose(scores[:, ::-1], found.scores, rtol=1e-6)
+
+
+def test_decode_fn_refuses_targets_shorter_than_an_item(draw_catalogue):
+  decode = search.make_decode_fn(build_trie(draw_catalogue(0, 5, 3, 9)))
+  with pytest.raises(GenrecError, match='length 2, expected at least 3'):
+    decode(jnp.zeros((1, 2), jnp.int32), {}, None)
+
+
+@pytest.mark.parametrize(
+  'options, message',
+  [
+    ({'normalization': 'none'}, 'children, level, vocabulary'),
+    ({'num_beams': 0}, 'at least 1'),
+    ({'vocab_size': 5}, 'has 5 tokens'),
+  ],
+)
+def test_refuses_impossible_searches(draw_catalogue, options, message):
+  vocab_size = options.pop('vocab_size', VOCAB_SIZE)
+  arguments = {'num_beams': 2, **options}
+  with pytest.raises(GenrecError, match=message):
+    search.beam_search(
+      build_trie(draw_catalogue(0, 5, 3, VOCAB_SIZE)),
+      lambda token, cache: (jnp.zeros((len(token), vocab_size)), cache),
+      {},
+      1,
+      **arguments,
+    )
