@@ -51,10 +51,14 @@ def atomic_ids(
   *,
   seed: int = 0,
 ) -> ItemIds:
-  """Gives each item a token of its own, the code being its row number."""
-  del user, item, num_users, seed
+  """Gives each item a token of its own, in a seeded order.
+
+  Row numbers would do, but they follow the source and so know the future.
+  """
+  del user, item, num_users
+  codes = np.random.default_rng(seed).permutation(num_items)
   return ItemIds(
-    codes=np.arange(num_items)[:, None],
+    codes=codes[:, None],
     codebook_sizes=(num_items,),
     facts={'method': 'atomic_ids'},
   )
