@@ -1,0 +1,427 @@
+"""The T5 encoder-decoder, versions 1.0 and 1.1.
+
+1.0 has a relu MLP and a head tied to the embedding (logits scaled by
+D ** -0.5); 1.1 has a gated gelu MLP and a head of its own (Raffel et al. 2020,
+https://arxiv.org/abs/1910.10683; Shazeer 2020,
+https://arxiv.org/abs/2002.05202).
+
+Without scan the parameters are those of T5X's minimal T5, name by name:
+`encoder/layers_0/attention/query/kernel` [D, heads * head_dim]. With scan the
+layers of a stack lie in one tree, `encoder/encoder/...` and
+`decoder/decoder/...`, stacked on axis 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import partitioning
+from jaxtyping import Array, Bool, Float, Int
+
+from genrec_jax.models import layers
+from genrec_jax.models.attention import Attention
+from genrec_jax.types import PAD_ID, GenrecError, unknown_name
+
+REMAT_POLICIES = {
+  'none': None,
+  # Keep the results of matrix products with parameters, recompute the rest.
+  'minimal': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'full': jax.checkpoint_policies.nothing_saveable,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class T5Config:
+  """Sizes and choices of a T5.
+
+  Attributes:
+    vocab_size: number of tokens, padded as the vocabulary pads it.
+    dtype: of activations, 'float32' or 'bfloat16'. Parameters, norms,
+      softmax and logits are float32 always.
+    emb_dim: width of the residual stream.
+    num_heads: attention heads.
+    head_dim: width of a head.
+    mlp_dim: width of the MLP.
+    num_encoder_layers: layers of the encoder.
+    num_decoder_layers: layers of the decoder.
+    mlp_activations: ('relu',) for T5 1.0, ('gelu', 'linear') for 1.1.
+    logits_via_embedding: whether the head is the embedding: True for T5 1.0.
+    dropout_rate: of embeddings, sublayers, MLPs and attention weights.
+    dropout_along_length: True draws a mask for each position; False shares
+      it along the length, as T5's first implementation did.
+    relative_attention_num_buckets: buckets of relative distance.
+    relative_attention_max_distance: distances from here on share a bucket.
+    scan_layers: whether a stack is one scanned layer: compiles once however
+      many layers there are.
+    remat_policy: 'none', 'minimal' or 'full': what the backward pass
+      computes again instead of storing.
+  """
+
+  vocab_size: int
+  dtype: str = 'float32'
+  emb_dim: int = 512
+  num_heads: int = 8
+  head_dim: int = 64
+  mlp_dim: int = 2048
+  num_encoder_layers: int = 6
+  num_decoder_layers: int = 6
+  mlp_activations: tuple[str, ...] = ('relu',)
+  logits_via_embedding: bool = True
+  dropout_rate: float = 0.1
+  dropout_along_length: bool = True
+  relative_attention_num_buckets: int = 32
+  relative_attention_max_distance: int = 128
+  scan_layers: bool = False
+  remat_policy: str = 'none'
+
+  def __post_init__(self):
+    # A list (gin, JSON) must not make the module unhashable.
+    object.__setattr__(self, 'mlp_activations', tuple(self.mlp_activations))
+    for activation in self.mlp_activations:
+      if activation not in layers.ACTIVATIONS:
+        raise unknown_name('activation', activation, layers.ACTIVATIONS)
+    if self.remat_policy not in REMAT_POLICIES:
+      raise unknown_name('remat_policy', self.remat_policy, REMAT_POLICIES)
+    if self.dtype not in ('float32', 'bfloat16'):
+      raise unknown_name('dtype', self.dtype, ('float32', 'bfloat16'))
+    if not 0.0 <= self.dropout_rate < 1.0:
+      raise GenrecError(
+        f'dropout_rate={self.dropout_rate} is not a probability below 1; set'
+        ' T5Config.dropout_rate to, for example, 0.1.'
+      )
+
+  def dropout(self) -> layers.Dropout:
+    """Returns the dropout of every place in the model."""
+    axes = () if self.dropout_along_length else (-2,)
+    return layers.Dropout(self.dropout_rate, axes, name='dropout')
+
+  def attention(self, dropout: layers.Dropout, name: str) -> Attention:
+    """Returns an attention layer of these sizes."""
+    return Attention(
+      self.num_heads, self.head_dim, dropout, self.dtype, name=name
+    )
+
+  def norm(self, name: str) -> layers.RMSNorm:
+    """Returns a norm."""
+    return layers.RMSNorm(self.dtype, name=name)
+
+  def position_bias(self, bidirectional: bool) -> layers.RelativePositionBias:
+    """Returns the position bias that the layers of a stack share."""
+    return layers.RelativePositionBias(
+      self.num_heads,
+      self.relative_attention_num_buckets,
+      self.relative_attention_max_distance,
+      bidirectional,
+      name='relpos_bias',
+    )
+
+
+def _constrain(x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
+  return partitioning.with_sharding_constraint(x, ('batch', 'length', 'embed'))
+
+
+class EncoderLayer(nn.Module):
+  """Self-attention and MLP, each after a norm and around a residual."""
+
+  config: T5Config
+  enable_dropout: bool
+
+  @nn.compact
+  def __call__(self, x, mask, bias):
+    """Returns the next `x`, and None for the scan."""
+    config, enable_dropout = self.config, self.enable_dropout
+    dropout = config.dropout()
+    y = config.norm('pre_attention_layer_norm')(x)
+    y = config.attention(dropout, 'attention')(
+      y, mask=mask, bias=bias, enable_dropout=enable_dropout
+    )
+    x = _constrain(x + dropout(y, enable=enable_dropout))
+    y = config.norm('pre_mlp_layer_norm')(x)
+    y = layers.MLP(
+      config.mlp_dim, config.mlp_activations, dropout, config.dtype, name='mlp'
+    )(y, enable_dropout=enable_dropout)
+    return _constrain(x + dropout(y, enable=enable_dropout)), None
+
+
+class DecoderLayer(nn.Module):
+  """Self-attention, cross-attention and MLP."""
+
+  config: T5Config
+  enable_dropout: bool
+  decode: bool
+
+  @nn.compact
+  def __call__(self, x, encoded, mask, bias, cross_mask, positions):
+    """Returns the next `x`, and None for the scan."""
+    config, enable_dropout = self.config, self.enable_dropout
+    decode = self.decode
+    dropout = config.dropout()
+    y = config.norm('pre_self_attention_layer_norm')(x)
+    y = config.attention(dropout, 'self_attention')(
+      y,
+      mask=mask,
+      bias=bias,
+      positions=positions,
+      enable_dropout=enable_dropout,
+      decode=decode,
+    )
+    x = _constrain(x + dropout(y, enable=enable_dropout))
+    y = config.norm('pre_cross_attention_layer_norm')(x)
+    y = config.attention(dropout, 'encoder_decoder_attention')(
+      y, encoded, mask=cross_mask, enable_dropout=enable_dropout, decode=decode
+    )
+    x = _constrain(x + dropout(y, enable=enable_dropout))
+    y = config.norm('pre_mlp_layer_norm')(x)
+    y = layers.MLP(
+      config.mlp_dim, config.mlp_activations, dropout, config.dtype, name='mlp'
+    )(y, enable_dropout=enable_dropout)
+    return _constrain(x + dropout(y, enable=enable_dropout)), None
+
+
+def _apply_stack(
+  layer: Callable[..., nn.Module],
+  num_layers: int,
+  x: Float[Array, 'B T D'],
+  *shared: Array,
+  config: T5Config,
+  name: str,
+  **flags: bool,
+) -> Float[Array, 'B T D']:
+  """Applies `num_layers` of a kind, one by one or by a scan.
+
+  Args:
+    layer: class of a layer.
+    num_layers: how many.
+    x: what goes through the layers.
+    *shared: further arrays, the same for each layer.
+    config: attribute of the layers.
+    name: of the scanned layer.
+    **flags: further attributes of the layers.
+  """
+  if config.remat_policy != 'none':
+    layer = partitioning.remat(
+      layer,
+      policy=REMAT_POLICIES[config.remat_policy],
+      prevent_cse=not config.scan_layers,
+    )
+  if not config.scan_layers:
+    for n in range(num_layers):
+      x, _ = layer(config, **flags, name=f'layers_{n}')(x, *shared)
+    return x
+  scanned = partitioning.scan_with_axes(
+    layer,
+    # Rows stay the first axis of what decoding keeps.
+    variable_axes={'params': 0, 'cache': 1, 'cross_attention': 1},
+    split_rngs={'params': True, 'dropout': True},
+    in_axes=nn.broadcast,
+    length=num_layers,
+    axis_name='layers',
+  )
+  x, _ = scanned(config, **flags, name=name)(x, *shared)
+  return x
+
+
+class Encoder(nn.Module):
+  """Embedding, encoder layers and a last norm."""
+
+  config: T5Config
+  embedding: layers.Embedding
+
+  @nn.compact
+  def __call__(
+    self,
+    tokens: Int[Array, 'B S'],
+    mask: Bool[Array, 'B 1 Q S'],
+    *,
+    enable_dropout: bool,
+  ) -> Float[Array, 'B S D']:
+    """Encodes tokens."""
+    config = self.config
+    dropout = config.dropout()
+    positions = jnp.arange(tokens.shape[1])[None, :]
+    bias = config.position_bias(bidirectional=True)(positions, positions)
+    x = _constrain(dropout(self.embedding(tokens), enable=enable_dropout))
+    x = _apply_stack(
+      EncoderLayer,
+      config.num_encoder_layers,
+      x,
+      mask,
+      bias,
+      config=config,
+      name='encoder',
+      enable_dropout=enable_dropout,
+    )
+    return dropout(config.norm('encoder_norm')(x), enable=enable_dropout)
+
+
+class Decoder(nn.Module):
+  """Embedding, decoder layers, a last norm and the head."""
+
+  config: T5Config
+  embedding: layers.Embedding
+
+  @nn.compact
+  def __call__(
+    self,
+    encoded: Float[Array, 'B S D'],
+    tokens: Int[Array, 'R T'],
+    cross_mask: Bool[Array, 'B 1 Q S'],
+    segment_ids: Int[Array, 'R T'] | None = None,
+    *,
+    enable_dropout: bool,
+    decode: bool,
+  ) -> Float[Array, 'R T V']:
+    """Returns the logits of the token after each one."""
+    config = self.config
+    dropout = config.dropout()
+    rows, length = tokens.shape
+    query_positions = key_positions = jnp.arange(length)[None, :]
+    if decode:
+      # Kept a row, so that every leaf of the cache follows the rows.
+      is_step = self.has_variable('cache', 'filled')
+      filled = self.variable('cache', 'filled', jnp.zeros, (rows, length), bool)
+      if is_step:
+        query_positions = jnp.sum(filled.value, axis=1, keepdims=True)
+        key_positions = jnp.arange(filled.value.shape[1])[None, :]
+        filled.value = key_positions <= query_positions
+    mask = key_positions[:, None, :] <= query_positions[:, :, None]
+    if segment_ids is not None:
+      mask &= segment_ids[:, None, :] == segment_ids[:, :, None]
+    bias = config.position_bias(bidirectional=False)(
+      query_positions, key_positions
+    )
+    x = _constrain(dropout(self.embedding(tokens), enable=enable_dropout))
+    x = _apply_stack(
+      DecoderLayer,
+      config.num_decoder_layers,
+      x,
+      encoded,
+      mask[:, None],
+      bias,
+      cross_mask,
+      query_positions,
+      config=config,
+      name='decoder',
+      enable_dropout=enable_dropout,
+      decode=decode,
+    )
+    x = dropout(config.norm('decoder_norm')(x), enable=enable_dropout)
+    if config.logits_via_embedding:
+      logits = self.embedding.attend(x) * config.emb_dim**-0.5
+    else:
+      logits = layers.Dense(
+        config.vocab_size,
+        ('embed', 'vocab'),
+        jnp.float32,
+        truncated=True,
+        name='logits_dense',
+      )(x)
+    return partitioning.with_sharding_constraint(
+      logits, ('batch', 'length', 'vocab')
+    )
+
+
+class Transformer(nn.Module):
+  """An encoder-decoder with the call signatures of T5X's modules.
+
+  `encoder_positions` and `decoder_positions`, which packing also makes, are
+  taken and not needed: the bias knows distances alone, and within a segment
+  they are the distances between indices.
+  """
+
+  config: T5Config
+
+  def setup(self):
+    """Makes the parts that `encode` and `decode` share."""
+    config = self.config
+    self.token_embedder = layers.Embedding(
+      config.vocab_size, config.emb_dim, config.dtype
+    )
+    self.encoder = Encoder(config, self.token_embedder)
+    self.decoder = Decoder(config, self.token_embedder)
+
+  def encode(
+    self,
+    encoder_input_tokens: Int[Array, 'B S'],
+    encoder_segment_ids: Int[Array, 'B S'] | None = None,
+    enable_dropout: bool = True,
+  ) -> Float[Array, 'B S D']:
+    """Encodes the inputs; padding is seen by nobody."""
+    tokens = encoder_input_tokens.astype(jnp.int32)
+    mask = (tokens != PAD_ID)[:, None, None, :]
+    if encoder_segment_ids is not None:
+      mask &= _same_segment(encoder_segment_ids, encoder_segment_ids)
+    return self.encoder(tokens, mask, enable_dropout=enable_dropout)
+
+  def decode(
+    self,
+    encoded: Float[Array, 'B S D'],
+    encoder_input_tokens: Int[Array, 'B S'],
+    decoder_input_tokens: Int[Array, 'R T'],
+    decoder_target_tokens: Int[Array, 'R T'] | None = None,
+    encoder_segment_ids: Int[Array, 'B S'] | None = None,
+    decoder_segment_ids: Int[Array, 'R T'] | None = None,
+    decoder_positions: Int[Array, 'R T'] | None = None,
+    enable_dropout: bool = True,
+    decode: bool = False,
+    max_decode_length: int | None = None,
+  ) -> Float[Array, 'R T V']:
+    """Returns float32 logits.
+
+    With `decode`, a call without a cache makes an empty one as long as its
+    decoder inputs, and a call with one takes the next token of each row. The
+    decoder rows may then be K to an encoder row.
+    """
+    del decoder_target_tokens, decoder_positions, max_decode_length
+    mask = (encoder_input_tokens != PAD_ID)[:, None, None, :]
+    if encoder_segment_ids is not None:
+      assert not decode, 'packed examples cannot be decoded step by step'
+      mask &= _same_segment(decoder_segment_ids, encoder_segment_ids)
+    return self.decoder(
+      encoded,
+      decoder_input_tokens.astype(jnp.int32),
+      mask,
+      decoder_segment_ids,
+      enable_dropout=enable_dropout,
+      decode=decode,
+    )
+
+  def __call__(
+    self,
+    encoder_input_tokens: Int[Array, 'B S'],
+    decoder_input_tokens: Int[Array, 'B T'],
+    decoder_target_tokens: Int[Array, 'B T'],
+    encoder_segment_ids: Int[Array, 'B S'] | None = None,
+    decoder_segment_ids: Int[Array, 'B T'] | None = None,
+    encoder_positions: Int[Array, 'B S'] | None = None,
+    decoder_positions: Int[Array, 'B T'] | None = None,
+    *,
+    enable_dropout: bool = True,
+    decode: bool = False,
+  ) -> Float[Array, 'B T V']:
+    """Returns float32 logits of the targets."""
+    del encoder_positions
+    encoded = self.encode(
+      encoder_input_tokens, encoder_segment_ids, enable_dropout
+    )
+    return self.decode(
+      encoded,
+      encoder_input_tokens,
+      decoder_input_tokens,
+      decoder_target_tokens,
+      encoder_segment_ids,
+      decoder_segment_ids,
+      decoder_positions,
+      enable_dropout,
+      decode,
+    )
+
+
+def _same_segment(
+  query_segments: Int[Array, 'B Q'], key_segments: Int[Array, 'B S']
+) -> Bool[Array, 'B 1 Q S']:
+  return query_segments[:, None, :, None] == key_segments[:, None, None, :]
