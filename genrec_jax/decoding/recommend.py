@@ -1,0 +1,143 @@
+"""Model and trie together: from token examples to ranked lists."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Array, Float32, Int32
+
+from genrec_jax.data.batches import eval_batches, suggest_buckets
+from genrec_jax.data.token_cache import Ragged, TokenExamples
+from genrec_jax.decoding.beam_search import BeamResult, beam_search
+from genrec_jax.decoding.trie import Trie
+
+# (params, batch, exclude [B, X] or None) -> BeamResult
+RecommendFn = Callable[[Any, Mapping[str, Array], Array | None], BeamResult]
+# Puts a batch's arrays, of this process's rows, on the devices.
+PlaceFn = Callable[[Mapping[str, np.ndarray]], Mapping[str, Array]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lists:
+  """The ranked items of E examples, best first; -1 and -inf where none."""
+
+  items: Int32[np.ndarray, 'E K']
+  scores: Float32[np.ndarray, 'E K']
+
+
+def make_recommend_fn(
+  model,
+  trie: Trie,
+  *,
+  num_beams: int,
+  normalization: str = 'vocabulary',
+) -> RecommendFn:
+  """Returns the jitted function from a batch to its best items.
+
+  It compiles once a shape of inputs: other parameters, histories or excluded
+  items do not recompile it.
+
+  Args:
+    model: has `start_decoding`, see models/encoder_decoder.py.
+    trie: the catalogue.
+    num_beams: the number of items that are returned, K.
+    normalization: what a score is, see decoding/beam_search.py.
+  """
+
+  @jax.jit
+  def search(params, trie, encoder_input_tokens, exclude):
+    tokens_to_logits, cache = model.start_decoding(
+      params, {'encoder_input_tokens': encoder_input_tokens}, trie.num_levels
+    )
+    return beam_search(
+      trie,
+      tokens_to_logits,
+      cache,
+      encoder_input_tokens.shape[0],
+      num_beams,
+      normalization=normalization,
+      exclude=exclude,
+    )
+
+  def recommend(params, batch, exclude=None):
+    return search(params, trie, batch['encoder_input_tokens'], exclude)
+
+  return recommend
+
+
+def recommend_examples(
+  recommend: RecommendFn,
+  params: Any,
+  examples: TokenExamples,
+  *,
+  batch_size: int,
+  exclude_seen: bool = True,
+  num_buckets: int = 5,
+  place: PlaceFn = dict,
+) -> Lists:
+  """Returns the lists of all examples, decoded in buckets of like length.
+
+  With several processes each feeds its share of the rows and gets all lists.
+
+  Args:
+    recommend: from `make_recommend_fn`.
+    params: the model's parameters, on the devices.
+    examples: what to recommend for, E of them.
+    batch_size: rows of a batch over all processes, B.
+    exclude_seen: whether the items of a history are excluded.
+    num_buckets: the most input lengths that are compiled.
+    place: puts a batch on the devices; by default where JAX puts it.
+  """
+  share = batch_size // jax.process_count()
+  mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+  lists = None
+  pending = []
+
+  def collect():
+    nonlocal lists
+    index, result = pending.pop()
+    if jax.process_count() > 1:
+      result = multihost_utils.process_allgather(result, tiled=True)
+    real = index >= 0
+    if lists is None:
+      shape = (len(examples), result.items.shape[1])
+      lists = Lists(np.full(shape, -1, np.int32), np.zeros(shape, np.float32))
+    lists.items[index[real]] = np.asarray(result.items)[real]
+    lists.scores[index[real]] = np.asarray(result.scores)[real]
+
+  for index, batch in eval_batches(
+    examples,
+    batch_size=batch_size,
+    bucket_boundaries=suggest_buckets(examples.inputs.lengths, num_buckets),
+  ):
+    features = {'encoder_input_tokens': batch['encoder_input_tokens'][mine]}
+    if exclude_seen:
+      features['exclude'] = seen_items(examples.history, index[mine])
+    features = dict(place(features))
+    result = recommend(params, features, features.pop('exclude', None))
+    # Devices work on this batch while the one before is fetched.
+    if pending:
+      collect()
+    pending.append((index, result))
+  collect()
+  return lists
+
+
+def seen_items(
+  history: Ragged, rows: Sequence[int]
+) -> Int32[np.ndarray, 'B X']:
+  """Returns the items of histories, filled up with -1; row -1 has none.
+
+  The width is a power of two, so that few widths are compiled.
+  """
+  rows = np.asarray(rows)
+  longest = int(history.lengths[rows[rows >= 0]].max(initial=1))
+  items = history.padded(rows, 1 << max(3, (longest - 1).bit_length()))
+  lengths = np.where(rows < 0, 0, history.lengths[rows])
+  items[np.arange(items.shape[1]) >= lengths[:, None]] = -1
+  return items
