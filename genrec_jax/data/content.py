@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from genrec_jax.types import GenrecError
+
 
 def tables_sha256(*tables: pa.Table) -> str:
   """Returns the sha256 over names, nulls and values of tables, in order.
@@ -48,8 +50,13 @@ def _update(digest, column: pa.ChunkedArray) -> None:
         digest.update(memoryview(data)[start:stop])
   elif pa.types.is_null(kind):
     digest.update(b'null')
-  else:
+  elif pa.types.is_primitive(kind):
     values = column.fill_null(False if pa.types.is_boolean(kind) else 0)
     values = np.ascontiguousarray(values.to_numpy())
     digest.update(values.dtype.str.encode())
     digest.update(values)
+  else:
+    raise GenrecError(
+      f'A column has the type {kind}, expected numbers, text or lists of them;'
+      ' leave it out of the mapping.'
+    )

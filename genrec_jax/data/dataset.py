@@ -234,6 +234,8 @@ def build_dataset(
     raise unknown_name('tie policy', ties, protocol.TIES)
   if duplicates not in protocol.DUPLICATES:
     raise unknown_name('duplicate policy', duplicates, protocol.DUPLICATES)
+  if not isinstance(k_core, int) or k_core < 0:
+    raise GenrecError(f'k_core is {k_core!r}, expected a whole number from 0.')
   if raw.interactions is None and raw.dialogues is None:
     raise GenrecError(
       f'The raw tables of {name!r} hold neither interactions nor dialogues;'
@@ -328,6 +330,13 @@ def _checked_interactions(name: str, table: pa.Table | None) -> pa.Table:
       raise GenrecError(
         f'The earliest time of {name!r} is {earliest}, expected unix seconds'
         ' from 0 on.'
+      )
+  if 'rating' in table.column_names:
+    finite = pc.all(pc.is_finite(table['rating'])).as_py()
+    if finite is False:
+      raise GenrecError(
+        f'Some ratings of {name!r} are not finite; drop those rows, or leave'
+        ' the rating null.'
       )
   return table
 
