@@ -1,0 +1,101 @@
+import json
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from genrec_jax.training import checkpoints, optimizers, partitioning, steps
+from genrec_jax.types import GenrecError
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path) -> pathlib.Path:
+  """Checkpoints 15 (the best) and 30 of a run."""
+  return shutil.copytree(undisturbed / 'checkpoints', tmp_path / 'checkpoints')
+
+
+def abstract_state(tiny, optimizer=None):
+  mesh = partitioning.make_mesh(1, jax.devices()[:1])
+  return steps.abstract_state(tiny.make_model(optimizer), mesh)
+
+
+def test_the_tree_on_disk_is_t5x(tiny, copied):
+  state, position, progress = checkpoints.Checkpoints(copied).restore(
+    abstract_state(tiny), 30
+  )
+  assert int(state.step) == 30
+  assert position['next_batch'] == 30
+  assert progress == {'best_step': 15, 'best_value': 0.5, 'stale': 3}
+  metadata = json.loads((copied / 'checkpoint_30/state/_METADATA').read_text())
+  names = {
+    '/'.join(key['key'] for key in leaf['key_metadata'])
+    for leaf in metadata['tree_metadata'].values()
+  }
+  assert 'target/token_embedder/embedding' in names
+  assert 'state/step' in names
+  assert 'state/param_states/1/0/mu/token_embedder/embedding' in names
+  assert {name.split('/')[0] for name in names} == {'target', 'state'}
+
+
+def test_a_restored_state_has_the_saved_bits_on_another_mesh(tiny, copied):
+  saved, _, _ = checkpoints.Checkpoints(copied).restore(
+    abstract_state(tiny), 30
+  )
+  other = steps.abstract_state(tiny.make_model(), partitioning.make_mesh(2))
+  restored, _, _ = checkpoints.Checkpoints(copied).restore(other, 30)
+  embedding = restored.params['token_embedder']['embedding']
+  assert embedding.addressable_shards[0].data.shape == (64, 16)
+  jax.tree.map(np.testing.assert_array_equal, saved, restored)
+
+
+def test_find_checkpoint(copied):
+  assert checkpoints.find_checkpoint(copied) == 15
+  assert checkpoints.find_checkpoint(copied, 'last') == 30
+  assert checkpoints.find_checkpoint(copied, 15) == 15
+  with pytest.raises(GenrecError, match='No checkpoint 20 .* steps 15, 30'):
+    checkpoints.find_checkpoint(copied, 20)
+  with pytest.raises(GenrecError, match='No checkpoint newest'):
+    checkpoints.find_checkpoint(copied, 'newest')
+  shutil.rmtree(copied / 'checkpoint_15')
+  with pytest.raises(GenrecError, match=r'No checkpoint 15 \(best\)'):
+    checkpoints.find_checkpoint(copied)
+  with pytest.raises(GenrecError, match='run `genrec train` first'):
+    checkpoints.find_checkpoint(copied.parent / 'nowhere')
+
+
+def test_a_half_written_checkpoint_is_never_taken(tiny, copied, caplog):
+  shutil.copytree(
+    copied / 'checkpoint_30',
+    copied / 'checkpoint_40.orbax-checkpoint-tmp-1',
+  )
+  shutil.copytree(copied / 'checkpoint_30', copied / 'checkpoint_50')
+  (copied / 'checkpoint_50/state/manifest.ocdbt').unlink()
+  assert checkpoints.find_checkpoint(copied, 'last') == 30
+  assert 'checkpoint_50 is incomplete' in caplog.text
+
+
+def test_an_average_is_what_evaluation_gets(tiny, copied):
+  state, _, _ = checkpoints.Checkpoints(copied).restore(
+    abstract_state(tiny), 15
+  )
+  average = optimizers.evaluation_params(state.params, state.opt_state)
+  restored = checkpoints.restore_params(copied, step=15)
+  assert restored.keys() == state.params.keys()
+  jax.tree.map(np.testing.assert_array_equal, restored, average)
+
+
+def test_checkpoints_of_other_tokens_are_refused(tmp_path):
+  checkpoints.Checkpoints(tmp_path, inputs={'tokens': 'a' * 64}).close()
+  checkpoints.Checkpoints(tmp_path, inputs={'tokens': 'a' * 64}).close()
+  with pytest.raises(GenrecError, match='made from the tokens aaaaaaaaaaaa'):
+    checkpoints.Checkpoints(tmp_path, inputs={'tokens': 'b' * 64})
+  with pytest.raises(GenrecError, match='but the tokens at hand is bbbbbb'):
+    checkpoints.check_inputs(tmp_path, {'tokens': 'b' * 64})
+
+
+def test_checkpoints_of_another_optimizer_are_refused(tiny, copied):
+  other = abstract_state(tiny, optimizers.adafactor(learning_rate=1e-3))
+  with pytest.raises(GenrecError, match='another model or optimizer: state/'):
+    checkpoints.Checkpoints(copied).restore(other, 30)
