@@ -1,0 +1,7 @@
+"""What the model must beat, on the same split and by the same metrics.
+
+protocol    what a baseline is; from scores to lists without silent ties
+popularity  the items most used
+markov      what followed the last item
+item_knn    what is used by those who used the items of the history
+"""
