@@ -1,0 +1,135 @@
+"""What stands in the slots of a template: token ids, made from an example.
+
+A slot is a function `slot(example, tokens, seed) -> int32 [tokens]`, run in a
+TensorFlow graph. `example` is described in sources.py, `tokens` is a
+`TokenTables`, and `seed` is the example's own, for stateless random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.tasks.vocabulary import RecommendationVocabulary
+from genrec_jax.types import EOS_ID, PAD_ID
+
+Example = Mapping[str, tf.Tensor]
+SlotFunction = Callable[[Example, 'TokenTables', tf.Tensor], tf.Tensor]
+
+TARGET = 'target'  # the slot of the answer, which no input may have
+CANDIDATES = 'candidates'  # the slot of items to choose from, and its feature
+
+
+class TokenTables:
+  """The tokens of items, users and text.
+
+  Attributes:
+    num_items: N.
+    has_users: whether users have tokens.
+    vocabulary: for text.
+  """
+
+  def __init__(self, ids: ItemIds, vocabulary: RecommendationVocabulary):
+    self.num_items = ids.num_items
+    self.has_users = bool(ids.user_codebook_sizes)
+    self.vocabulary = vocabulary
+    layout = vocabulary.layout
+    with tf.device('cpu'):
+      self._items = tf.constant(layout.item_tokens(ids.codes))
+      users = np.zeros((1, 0), np.int32)
+      if self.has_users:
+        users = layout.user_tokens(ids.user_codes)
+      self._users = tf.constant(users)
+
+  def items(self, items: tf.Tensor) -> tf.Tensor:
+    """Returns the tokens of items, one after the other, without eos."""
+    tokens = tf.reshape(tf.gather(self._items, items), [-1])
+    if self.vocabulary.layout.variable_length:
+      tokens = tf.boolean_mask(tokens, tokens > EOS_ID)
+    return tokens
+
+  def answer(self, item: tf.Tensor) -> tf.Tensor:
+    """Returns the tokens of one item, with eos where ids differ in length."""
+    tokens = self._items[item]
+    if self.vocabulary.layout.variable_length:
+      tokens = tf.boolean_mask(tokens, tokens > PAD_ID)
+    return tokens
+
+  def user(self, user: tf.Tensor) -> tf.Tensor:
+    """Returns the tokens of a user; none where users have none."""
+    return self._users[user if self.has_users else 0]
+
+  def text(self, text: tf.Tensor) -> tf.Tensor:
+    """Returns the text pieces of a string; codes in it stay text."""
+    return self.vocabulary.encode_text_tf(text)
+
+
+def user_slot(example, tokens, seed):
+  """The tokens of the user; none where the ids have none."""
+  del seed
+  return tokens.user(example['user'])
+
+
+def history_slot(example, tokens, seed):
+  """The last items, oldest first."""
+  del seed
+  return tokens.items(example['history'])
+
+
+def profile_slot(example, tokens, seed):
+  """Who the user is: their tokens, or else their items in random order."""
+  if tokens.has_users:
+    return tokens.user(example['user'])
+  return tokens.items(shuffle(example['history'], seed))
+
+
+def candidates_slot(example, tokens, seed):
+  """The target among random items, as `draw_candidates` drew them."""
+  del seed
+  return tokens.items(example[CANDIDATES])
+
+
+def target_slot(example, tokens, seed):
+  """The item to be found."""
+  del seed
+  return tokens.answer(example['target'])
+
+
+SLOTS: dict[str, SlotFunction] = {
+  'user': user_slot,
+  'history': history_slot,
+  'profile': profile_slot,
+  CANDIDATES: candidates_slot,
+  TARGET: target_slot,
+}
+
+
+def shuffle(values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+  """Returns the values [T] in a random order, by a stateless seed."""
+  keys = tf.random.stateless_uniform(tf.shape(values), seed)
+  return tf.gather(values, tf.argsort(keys))
+
+
+def sample_unseen(
+  seen: tf.Tensor, *, num_items: int, num_samples: int, seed: tf.Tensor
+) -> tf.Tensor:
+  """Draws different items that are not in `seen`, all equally likely.
+
+  Fewer than `num_samples` where fewer are left.
+  """
+  seen, _ = tf.unique(tf.sort(seen))
+  unseen = num_items - tf.size(seen)
+  # Twice as many as needed, so that enough differ; the run of neighbours
+  # after them only counts where a small catalogue still had too few.
+  drawn = tf.random.stateless_uniform(
+    [2 * num_samples], seed, 0, tf.maximum(unseen, 1), tf.int32
+  )
+  neighbours = (drawn[0] + tf.range(num_samples)) % tf.maximum(unseen, 1)
+  ranks, _ = tf.unique(tf.concat([drawn, neighbours], axis=0))
+  ranks = ranks[: tf.minimum(num_samples, unseen)]
+  # The r-th unseen item is r + the number of seen ones before it.
+  gaps = seen - tf.range(tf.size(seen))
+  return ranks + tf.searchsorted(gaps, ranks, side='right')

@@ -1,0 +1,66 @@
+"""Writes the prompts and targets of tasks as tokens, ready for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from genrec_jax.types import PathLike
+
+
+def tokenize(
+  *,
+  run_dir: PathLike,
+  tasks: Sequence[str] = ('sequential',),
+  templates: Sequence[str] | None = None,
+  max_history: int = 20,
+  num_candidates: int = 20,
+  copies: int = 1,
+  text_pieces: int | None = None,
+  seed: int = 0,
+  task_files: Sequence[PathLike] = (),
+) -> None:
+  """Runs SeqIO tasks over all examples and writes `<run_dir>/tokens`.
+
+  Reads `<run_dir>/dataset` and `<run_dir>/ids`. Train examples draw one of the
+  templates each; validation and test examples all take the first one chosen.
+  Fails if ids were built from held-out interactions, or if a target can be
+  read off its input.
+
+  Args:
+    run_dir: the run directory.
+    tasks: names of tasks: 'sequential', 'top_n', or your own.
+    templates: names of templates, in order; all that are marked as seen when
+      not given.
+    max_history: how many of a user's last items a prompt shows.
+    num_candidates: how many items there are to choose from, the target
+      included, where a template offers candidates.
+    copies: how often to write the train part, each time with other templates
+      and other candidates.
+    text_pieces: size of the text vocabulary; 0 for none, which needs templates
+      of slots alone. By default 1000, or 0 if the templates have no words.
+    seed: of the templates and candidates.
+    task_files: Python files that define tasks of your own.
+
+  Raises:
+    GenrecError: if an artefact is missing, a name is unknown, the artefacts do
+      not belong together, or a target leaks.
+  """
+  # SeqIO takes seconds to import, and only this command needs it.
+  from genrec_jax.tasks import registry, tokenization
+
+  registry.load_task_files(_as_tuple(task_files))
+  tokenization.tokenize_run(
+    run_dir,
+    tasks=_as_tuple(tasks),
+    templates=None if templates is None else _as_tuple(templates),
+    max_history=max_history,
+    num_candidates=num_candidates,
+    copies=copies,
+    text_pieces=text_pieces,
+    seed=seed,
+  )
+
+
+def _as_tuple(names) -> tuple:
+  """Reads one name or path, as a flag gives it, like a tuple of one."""
+  return (names,) if isinstance(names, PathLike) else tuple(names)
