@@ -15,6 +15,7 @@ from genrec_jax.data.batches import eval_batches, suggest_buckets
 from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.beam_search import BeamResult, beam_search
 from genrec_jax.decoding.trie import Trie
+from genrec_jax.types import GenrecError
 
 # (params, batch, exclude [B, X] or None) -> BeamResult
 RecommendFn = Callable[[Any, Mapping[str, Array], Array | None], BeamResult]
@@ -24,10 +25,14 @@ PlaceFn = Callable[[Mapping[str, np.ndarray]], Mapping[str, Array]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lists:
-  """The ranked items of E examples, best first; -1 and -inf where none."""
+  """The ranked items of E examples, best first.
+
+  As in `BeamResult`: where there is no item, -1, -inf and PAD_ID.
+  """
 
   items: Int32[np.ndarray, 'E K']
   scores: Float32[np.ndarray, 'E K']
+  tokens: Int32[np.ndarray, 'E K L']
 
 
 def make_recommend_fn(
@@ -92,23 +97,30 @@ def recommend_examples(
     exclude_seen: whether the items of a history are excluded.
     num_buckets: the most input lengths that are compiled.
     place: puts a batch on the devices; by default where JAX puts it.
+
+  Raises:
+    GenrecError: if there are no examples.
   """
+  if not len(examples):
+    raise GenrecError('Got no examples to recommend for; check the split.')
   share = batch_size // jax.process_count()
   mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
-  lists = None
-  pending = []
+  found, pending = [], []
 
   def collect():
-    nonlocal lists
     index, result = pending.pop()
     if jax.process_count() > 1:
       result = multihost_utils.process_allgather(result, tiled=True)
     real = index >= 0
-    if lists is None:
-      shape = (len(examples), result.items.shape[1])
-      lists = Lists(np.full(shape, -1, np.int32), np.zeros(shape, np.float32))
-    lists.items[index[real]] = np.asarray(result.items)[real]
-    lists.scores[index[real]] = np.asarray(result.scores)[real]
+    found.append(
+      (
+        index[real],
+        *(
+          np.asarray(array)[real]
+          for array in (result.items, result.scores, result.tokens)
+        ),
+      )
+    )
 
   for index, batch in eval_batches(
     examples,
@@ -125,7 +137,27 @@ def recommend_examples(
       collect()
     pending.append((index, result))
   collect()
-  return lists
+  index, *arrays = (np.concatenate(parts) for parts in zip(*found))
+  order = np.argsort(index)
+  return Lists(*(array[order] for array in arrays))
+
+
+def take_examples(
+  examples: TokenExamples, rows: Sequence[int]
+) -> TokenExamples:
+  """Returns the examples of these numbers, in this order."""
+
+  def take(array):
+    if isinstance(array, Ragged):
+      return Ragged.from_rows([array[row] for row in rows])
+    return array[np.asarray(rows, np.int64)]
+
+  return TokenExamples(
+    **{
+      field.name: take(getattr(examples, field.name))
+      for field in dataclasses.fields(examples)
+    }
+  )
 
 
 def seen_items(
@@ -133,10 +165,11 @@ def seen_items(
 ) -> Int32[np.ndarray, 'B X']:
   """Returns the items of histories, filled up with -1; row -1 has none.
 
-  The width is a power of two, so that few widths are compiled.
+  The width is that of the longest history of all, rounded up to a power of
+  two: one compilation for all batches, and for most other data.
   """
   rows = np.asarray(rows)
-  longest = int(history.lengths[rows[rows >= 0]].max(initial=1))
+  longest = int(history.lengths.max(initial=1))
   items = history.padded(rows, 1 << max(3, (longest - 1).bit_length()))
   lengths = np.where(rows < 0, 0, history.lengths[rows])
   items[np.arange(items.shape[1]) >= lengths[:, None]] = -1

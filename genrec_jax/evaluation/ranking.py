@@ -124,3 +124,21 @@ def slice_metrics(
     means = mean_metrics(metrics, keep) if count else {}
     result[name] = {'n': count, **means}
   return result
+
+
+def measure_lists(
+  recommended: Int[np.ndarray, 'E K'],
+  targets: Int[np.ndarray, 'E'],
+  tied: Bool[np.ndarray, 'E'],
+) -> dict[str, dict[str, float]]:
+  """Returns the means at the CUTOFFS that the lists reach, over slices.
+
+  The slices are 'all', 'tied' (targets of the same time as the item before
+  them, whose order is arbitrary) and 'untied'.
+  """
+  cutoffs = [k for k in CUTOFFS if k <= np.shape(recommended)[1]]
+  tied = np.asarray(tied, bool)
+  return slice_metrics(
+    example_metrics(recommended, targets, cutoffs),
+    {'all': np.ones(len(tied), bool), 'tied': tied, 'untied': ~tied},
+  )

@@ -1,0 +1,367 @@
+"""Measures a checkpoint on full rankings of the catalogue."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.core
+import flax.traverse_util
+import jax
+import numpy as np
+
+from genrec_jax import artifacts
+from genrec_jax.baselines import protocol
+from genrec_jax.baselines.item_knn import ItemKNN
+from genrec_jax.baselines.markov import Markov
+from genrec_jax.baselines.popularity import Popularity
+from genrec_jax.data.token_cache import TokenCache, TokenExamples
+from genrec_jax.decoding.recommend import (
+  Lists,
+  make_recommend_fn,
+  recommend_examples,
+  take_examples,
+)
+from genrec_jax.decoding.trie import build_trie
+from genrec_jax.evaluation import ranking, results
+from genrec_jax.training import checkpoints, partitioning
+from genrec_jax.types import GenrecError, PathLike, unknown_name
+
+PyTree = Any
+
+
+def evaluate(
+  *,
+  run_dir: PathLike,
+  model,
+  split: str = 'validation',
+  task: str | None = None,
+  checkpoint: str | int = 'best',
+  num_beams: int = 20,
+  normalization: str = 'vocabulary',
+  exclude_seen: bool = True,
+  batch_size: int = 128,
+  max_examples: int | None = None,
+  seed: int = 0,
+  baselines: Sequence[Callable[[], protocol.Baseline]] = (
+    Popularity,
+    Markov,
+    ItemKNN,
+  ),
+  model_parallel: int = 1,
+) -> dict[str, Any]:
+  """Ranks the whole catalogue for every example, beside the baselines.
+
+  Reads `tokens/` and `checkpoints/` of the run, and `dataset/` for the
+  baselines. Writes `evaluation/<split>.json` with the metrics and everything
+  that made them, and the lists beside it (see evaluation/results.py). Prints
+  the table. Each look at the test part is logged.
+
+  Args:
+    run_dir: the run directory.
+    model: the model class that the checkpoint is of.
+    split: 'validation' or 'test'.
+    task: whose prompts to read; by default the first of the token cache.
+    checkpoint: 'best' (on validation), 'last' or a step.
+    num_beams: the length of the lists, and the width of the search.
+    normalization: what a score is: 'vocabulary', 'level' or 'children'.
+    exclude_seen: leave out the items of each history, also for baselines.
+    batch_size: examples decoded at once.
+    max_examples: measure on a seeded sample of so many; the result then goes
+      to `evaluation/<split>_subset.json` and says so.
+    seed: of that sample.
+    baselines: what to measure beside the model; `()` needs no dataset.
+    model_parallel: devices that share one copy of the model.
+
+  Returns:
+    The result, as in the JSON.
+
+  Raises:
+    GenrecError: if an artefact is missing or does not belong to the others, or
+      the model gives scores that are not numbers.
+  """
+  run_dir = pathlib.Path(run_dir)
+  cache = load_tokens(run_dir)
+  task, examples, subset = choose_examples(
+    cache, task, split, max_examples, seed
+  )
+  fitted = [
+    _fit_baseline(make_baseline, run_dir, cache) for make_baseline in baselines
+  ]
+  mesh = partitioning.make_mesh(model_parallel)
+  step, params = load_params(run_dir, model, cache, checkpoint, mesh)
+  print(
+    f'Ranking {cache.item_tokens.shape[0]:,} items for {len(examples):,}'
+    f' {split} examples of task {task!r}, checkpoint {step}, {num_beams} beams.'
+  )
+  recommend = make_recommend_fn(
+    model,
+    build_trie(cache.item_tokens),
+    num_beams=num_beams,
+    normalization=normalization,
+  )
+  start = time.perf_counter()
+  with partitioning.partitioned(mesh):
+    lists = recommend_examples(
+      recommend,
+      params,
+      examples,
+      batch_size=batch_size,
+      exclude_seen=exclude_seen,
+      place=place_on(mesh),
+    )
+  seconds = time.perf_counter() - start
+  invalid = check_lists(lists, cache, examples, exclude_seen, step)
+
+  rows = {'model': lists.items}
+  for baseline in fitted:
+    rows[baseline.name] = protocol.recommend(
+      baseline, examples.history, top_k=num_beams, exclude_seen=exclude_seen
+    )
+  result = {
+    'split': split,
+    'task': task,
+    'n': len(examples),
+    'subset': subset,
+    'metrics': {
+      name: ranking.measure_lists(items, examples.target, examples.tied)
+      for name, items in rows.items()
+    },
+    'invalid_share': invalid,
+    'empty_share': float((lists.items < 0).mean()),
+    'checkpoint': {'chosen': checkpoint, 'step': step},
+    'search': {
+      'num_beams': num_beams,
+      'normalization': normalization,
+      'exclude_seen': exclude_seen,
+      'batch_size': batch_size,
+    },
+    'seed': seed,
+    'fingerprints': {
+      'tokens': cache.fingerprint,
+      'vocabulary': cache.vocabulary_fingerprint,
+      **cache.manifest['inputs'],
+    },
+    'config': _read_config(run_dir),
+    'code': results.describe_code(),
+    'hardware': results.describe_hardware(),
+    'seconds': seconds,
+    'examples_per_second': len(examples) / seconds,
+  }
+  if jax.process_index() == 0:
+    path = results.write_result(
+      run_dir,
+      result,
+      {
+        'user': examples.user,
+        'target': examples.target,
+        'tied': examples.tied,
+        'scores': lists.scores,
+        **{f'items_{name}': items for name, items in rows.items()},
+      },
+    )
+    print(f'{results.format_table(result)}\nWritten to {path}.')
+  return result
+
+
+def make_evaluate_fn(
+  *,
+  run_dir: PathLike,
+  model,
+  task: str | None = None,
+  max_examples: int | None = 2000,
+  num_beams: int = 20,
+  normalization: str = 'vocabulary',
+  exclude_seen: bool = True,
+  batch_size: int = 128,
+  seed: int = 0,
+) -> Callable[[PyTree, int], dict[str, float]]:
+  """Returns the measurement on validation examples during a training run.
+
+  Reads the token cache now and compiles at the first call. The sample is the
+  same at each call.
+
+  Returns:
+    fn(params, step) -> {'recall@10': ..., 'ndcg@10': ..., ...}; the parameters
+    stay where they are and the examples go to their mesh.
+  """
+  cache = load_tokens(run_dir)
+  _, examples, _ = choose_examples(
+    cache, task, 'validation', max_examples, seed
+  )
+  recommend = make_recommend_fn(
+    model,
+    build_trie(cache.item_tokens),
+    num_beams=num_beams,
+    normalization=normalization,
+  )
+
+  def evaluate_params(params: PyTree, step: int = 0) -> dict[str, float]:
+    sharding = jax.tree.leaves(params)[0].sharding
+    on_mesh = isinstance(sharding, jax.sharding.NamedSharding)
+    lists = recommend_examples(
+      recommend,
+      params,
+      examples,
+      batch_size=batch_size,
+      exclude_seen=exclude_seen,
+      place=place_on(sharding.mesh) if on_mesh else dict,
+    )
+    check_lists(lists, cache, examples, exclude_seen, step)
+    return ranking.measure_lists(lists.items, examples.target, examples.tied)[
+      'all'
+    ]
+
+  return evaluate_params
+
+
+def load_tokens(run_dir: PathLike) -> TokenCache:
+  """Opens a run's token cache; checks it against the run's data and ids.
+
+  Raises:
+    GenrecError: if there is none, or data or ids have been made anew since.
+  """
+  run_dir = pathlib.Path(run_dir)
+  inputs = {
+    kind: artifacts.read_manifest(run_dir / kind, kind)['fingerprint']
+    for kind in ('dataset', 'ids')
+    if (run_dir / kind / artifacts.MANIFEST).exists()
+  }
+  return TokenCache.load(run_dir / 'tokens', inputs=inputs)
+
+
+def choose_examples(
+  cache: TokenCache,
+  task: str | None,
+  split: str,
+  max_examples: int | None,
+  seed: int,
+) -> tuple[str, TokenExamples, dict[str, int] | None]:
+  """Returns the task, its examples, and what the sample is if it is one."""
+  if split not in results.SPLITS:
+    raise unknown_name('split', split, results.SPLITS)
+  task = cache.tasks()[0] if task is None else task
+  examples = cache.examples(task, split)
+  total = len(examples)
+  if max_examples is None or max_examples >= total:
+    return task, examples, None
+  if max_examples < 1:
+    raise GenrecError(f'Got max_examples={max_examples}, expected at least 1.')
+  chosen = np.random.default_rng(seed).choice(total, max_examples, False)
+  subset = {'examples': max_examples, 'of': total, 'seed': seed}
+  return task, take_examples(examples, np.sort(chosen)), subset
+
+
+def load_params(
+  run_dir: PathLike,
+  model,
+  cache: TokenCache,
+  checkpoint: str | int,
+  mesh: jax.sharding.Mesh,
+) -> tuple[int, PyTree]:
+  """Returns the step and the parameters of a checkpoint, on the mesh.
+
+  Raises:
+    GenrecError: if there is no such checkpoint, it was trained on other ids,
+      or it is of another model.
+  """
+  directory = pathlib.Path(run_dir) / 'checkpoints'
+  step = checkpoints.find_checkpoint(directory, checkpoint)
+  params = checkpoints.restore_params(
+    directory, step=step, inputs={'vocabulary': cache.vocabulary_fingerprint}
+  )
+  names = ('encoder_input_tokens', 'decoder_input_tokens')
+  with partitioning.partitioned(mesh):
+    variables = jax.eval_shape(
+      lambda key: model.get_initial_variables(
+        key, {name: (mesh.shape['data'], 8) for name in names}
+      ),
+      jax.random.PRNGKey(0),
+    )
+  expected = _shapes(flax.core.unfreeze(variables['params']))
+  found = _shapes(params)
+  if found != expected:
+    name = sorted(
+      name
+      for name in found.keys() | expected.keys()
+      if found.get(name) != expected.get(name)
+    )[0]
+    raise GenrecError(
+      f'Checkpoint {step} of {directory} is of another model: {name} is'
+      f' {found.get(name, "absent")} there and'
+      f' {expected.get(name, "absent")} here; use the configuration that the'
+      ' run was trained with.'
+    )
+  shardings = partitioning.parameter_shardings(variables, mesh)
+  return step, jax.device_put(params, shardings)
+
+
+def place_on(mesh: jax.sharding.Mesh):
+  """Returns the function that cuts a batch over the mesh's data axis."""
+  return functools.partial(
+    partitioning.put_batch, sharding=partitioning.batch_sharding(mesh)
+  )
+
+
+def check_lists(
+  lists: Lists,
+  cache: TokenCache,
+  examples: TokenExamples,
+  exclude_seen: bool,
+  step: int,
+) -> float:
+  """Returns the share of listed entries that may not be there: 0.
+
+  An entry is invalid if its tokens are no item's, or it was to be excluded.
+
+  Raises:
+    GenrecError: if scores are not numbers.
+  """
+  if np.isnan(lists.scores).any():
+    raise GenrecError(
+      f'The parameters of step {step} give scores that are not numbers (NaN);'
+      ' choose an earlier checkpoint, or train with a lower learning rate.'
+    )
+  listed = lists.items >= 0
+  tokens = cache.item_tokens[lists.items]
+  invalid = listed & (lists.tokens != tokens).any(axis=-1)
+  if exclude_seen:
+    for example, items in enumerate(lists.items):
+      invalid[example] |= np.isin(items, examples.history[example])
+  return float((invalid & listed).sum() / max(1, listed.sum()))
+
+
+def _fit_baseline(
+  make_baseline: Callable[[], protocol.Baseline],
+  run_dir: pathlib.Path,
+  cache: TokenCache,
+) -> protocol.Baseline:
+  if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
+    raise GenrecError(
+      f'The baselines learn from {run_dir / "dataset"}, which is not there;'
+      ' copy it here, or pass --baselines="()" for the model alone.'
+    )
+  # Late, because a machine that only decodes needs no Arrow.
+  from genrec_jax.data import splits
+  from genrec_jax.data.dataset import Dataset
+
+  dataset = Dataset.load(run_dir / 'dataset')
+  split = splits.load_split(run_dir / 'dataset', dataset)
+  artifacts.check_input(
+    cache.manifest, 'split', split.fingerprint, 'run `genrec tokenize` again'
+  )
+  user, item = splits.train_interactions(dataset, split)
+  return make_baseline().fit(user, item, dataset.num_items)
+
+
+def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
+  flat = flax.traverse_util.flatten_dict(params, sep='/')
+  return {name: tuple(leaf.shape) for name, leaf in flat.items()}
+
+
+def _read_config(run_dir: pathlib.Path) -> str | None:
+  path = run_dir / 'config.gin'
+  return path.read_text(encoding='utf-8') if path.exists() else None
