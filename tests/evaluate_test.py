@@ -45,6 +45,10 @@ def _make_model(width=16):
   return EncoderDecoder(Transformer(config), optimizer_def=optax.sgd(0.1))
 
 
+# One instance, so that tests share what is compiled for it.
+MODEL = _make_model()
+
+
 def _tokenize(dataset, split, item_tokens):
   parts = {}
   for part in (splits.VALIDATION, splits.TEST):
@@ -69,7 +73,7 @@ def fresh_run(tmp_path_factory):
   rows = [
     (f'u{user}', f'i{item}', int(day))
     for user in range(30)
-    for day, item in enumerate(rng.permutation(40)[: rng.integers(3, 12)])
+    for day, item in enumerate(rng.permutation(40)[: rng.integers(3, 6)])
   ]
   user, item, time = zip(*rows)
   dataset = build_dataset(
@@ -97,7 +101,7 @@ def fresh_run(tmp_path_factory):
       'ids': 'some',
     },
   )
-  model, mesh = _make_model(), partitioning.make_mesh()
+  model, mesh = MODEL, partitioning.make_mesh()
   state = steps.initial_state(
     model, mesh, steps.abstract_state(model, mesh), seed=0
   )
@@ -120,7 +124,7 @@ def run_dir(fresh_run, tmp_path):
 def test_writes_the_numbers_and_what_made_them(run_dir, capsys):
   settings = {'num_beams': 20, 'batch_size': 16}
   result = evaluate(
-    run_dir=run_dir, model=_make_model(), baselines=(Popularity,), **settings
+    run_dir=run_dir, model=MODEL, baselines=(Popularity,), **settings
   )
   stored, lists = results.read_result(run_dir, 'validation')
   assert stored == json.loads(json.dumps(result))
@@ -151,7 +155,7 @@ def test_writes_the_numbers_and_what_made_them(run_dir, capsys):
 
 
 def test_during_training_the_same_numbers(run_dir):
-  settings = {'model': _make_model(), 'batch_size': 16, 'seed': 3}
+  settings = {'model': MODEL, 'batch_size': 16, 'seed': 3}
   sample = evaluate(run_dir=run_dir, baselines=(), max_examples=11, **settings)
   assert sample['subset'] == {'examples': 11, 'of': 30, 'seed': 3}
   assert not (run_dir / 'evaluation' / 'validation.json').exists()
@@ -172,7 +176,7 @@ def test_the_test_part_is_logged_and_never_taken_for_validation(
   for look in (1, 2):
     evaluate(
       run_dir=run_dir,
-      model=_make_model(),
+      model=MODEL,
       split='test',
       baselines=(),
       batch_size=16,
@@ -191,7 +195,7 @@ def test_the_test_part_is_logged_and_never_taken_for_validation(
 
 def test_needs_no_dataset_without_baselines(run_dir):
   shutil.rmtree(run_dir / 'dataset')
-  arguments = {'run_dir': run_dir, 'model': _make_model()}
+  arguments = {'run_dir': run_dir, 'model': MODEL}
   with pytest.raises(GenrecError, match=r'--baselines="\(\)"'):
     evaluate(**arguments)
   assert recommend(users=3, top_k=2, **arguments).startswith('User 3, ')
@@ -232,15 +236,13 @@ def test_refuses_what_does_not_belong_together(
 ):
   if change:
     change(run_dir)
-  arguments = {'model': _make_model(), 'baselines': (), **arguments}
+  arguments = {'model': MODEL, 'baselines': (), **arguments}
   with pytest.raises(GenrecError, match=message):
     evaluate(run_dir=run_dir, **arguments)
 
 
 def test_recommends_with_names_scores_and_paths(run_dir, capsys):
-  table = recommend(
-    run_dir=run_dir, model=_make_model(), users=['u3', 'u8'], top_k=4
-  )
+  table = recommend(run_dir=run_dir, model=MODEL, users=['u3', 'u8'], top_k=4)
   assert table in capsys.readouterr().out
   records = [
     json.loads(line)
@@ -274,4 +276,4 @@ def test_recommends_with_names_scores_and_paths(run_dir, capsys):
 )
 def test_refuses_requests_it_cannot_answer(run_dir, arguments, message):
   with pytest.raises(GenrecError, match=message):
-    recommend(run_dir=run_dir, model=_make_model(), **arguments)
+    recommend(run_dir=run_dir, model=MODEL, **arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def make_recommend_fn(
   """Returns the jitted function from a batch to its best items.
 
   It compiles once a shape of inputs: other parameters, histories or excluded
-  items do not recompile it.
+  items do not recompile it, nor does asking for it again with the same model.
 
   Args:
     model: has `start_decoding`, see models/encoder_decoder.py.
@@ -54,25 +55,41 @@ def make_recommend_fn(
     normalization: what a score is, see decoding/beam_search.py.
   """
 
-  @jax.jit
-  def search(params, trie, encoder_input_tokens, exclude):
-    tokens_to_logits, cache = model.start_decoding(
-      params, {'encoder_input_tokens': encoder_input_tokens}, trie.num_levels
-    )
-    return beam_search(
-      trie,
-      tokens_to_logits,
-      cache,
-      encoder_input_tokens.shape[0],
-      num_beams,
-      normalization=normalization,
-      exclude=exclude,
-    )
+  search = functools.partial(
+    _search, model=model, num_beams=num_beams, normalization=normalization
+  )
 
   def recommend(params, batch, exclude=None):
     return search(params, trie, batch['encoder_input_tokens'], exclude)
 
   return recommend
+
+
+@functools.partial(
+  jax.jit, static_argnames=('model', 'num_beams', 'normalization')
+)
+def _search(
+  params,
+  trie,
+  encoder_input_tokens,
+  exclude,
+  *,
+  model,
+  num_beams,
+  normalization,
+) -> BeamResult:
+  tokens_to_logits, cache = model.start_decoding(
+    params, {'encoder_input_tokens': encoder_input_tokens}, trie.num_levels
+  )
+  return beam_search(
+    trie,
+    tokens_to_logits,
+    cache,
+    encoder_input_tokens.shape[0],
+    num_beams,
+    normalization=normalization,
+    exclude=exclude,
+  )
 
 
 def recommend_examples(

@@ -22,7 +22,10 @@ from genrec_jax.models.transformer import T5Config, Transformer
 NUM_ITEMS, NUM_LEVELS, VOCAB_SIZE = 50, 3, 32
 
 
-def _model(dtype='float32', **options):
+INPUTS = np.array([[4, 9, 7, 1, 0], [5, 0, 0, 0, 0]], np.int32)
+
+
+def _make_model(dtype='float32', **options):
   config = T5Config(
     vocab_size=VOCAB_SIZE,
     dtype=dtype,
@@ -36,13 +39,17 @@ def _model(dtype='float32', **options):
   return EncoderDecoder(Transformer(config), **options)
 
 
+# One instance each, so that tests share what is compiled for it.
+MODELS = {dtype: _make_model(dtype) for dtype in ('float32', 'bfloat16')}
+
+
 @pytest.fixture(scope='module')
 def params():
   shapes = {
     name: (1, 4) for name in ('encoder_input_tokens', 'decoder_input_tokens')
   }
   init = jax.jit(
-    lambda key: _model().get_initial_variables(key, shapes)['params']
+    lambda key: MODELS['float32'].get_initial_variables(key, shapes)['params']
   )
   return init(jax.random.PRNGKey(0))
 
@@ -77,20 +84,19 @@ def test_a_wide_beam_equals_teacher_forcing(
 
   In bfloat16 a cached step rounds otherwise than a whole sequence does.
   """
-  model = _model(dtype)
-  inputs = np.array([[4, 9, 7, 1, 0], [5, 0, 0, 0, 0]], np.int32)
+  model = MODELS[dtype]
   exclude = np.array([[3, 17, 40, -1], [-1, -1, -1, -1]], np.int32)
   recommend = make_recommend_fn(
     model, build_trie(item_tokens), num_beams=NUM_ITEMS
   )
-  found = recommend(params, {'encoder_input_tokens': inputs}, exclude)
+  found = recommend(params, {'encoder_input_tokens': INPUTS}, exclude)
   np.testing.assert_array_equal(found.valid.sum(axis=1), [47, 50])
   score_batch = jax.jit(model.score_batch)
   for request in range(2):
     exact = score_batch(
       params,
       {
-        'encoder_input_tokens': np.repeat(inputs[[request]], NUM_ITEMS, 0),
+        'encoder_input_tokens': np.repeat(INPUTS[[request]], NUM_ITEMS, 0),
         'decoder_input_tokens': np.pad(item_tokens, ((0, 0), (1, 0)))[:, :-1],
         'decoder_target_tokens': item_tokens,
         'decoder_loss_weights': np.ones_like(item_tokens),
@@ -109,34 +115,33 @@ def test_a_wide_beam_equals_teacher_forcing(
 
 def test_score_catalogue_equals_a_wide_beam(params, item_tokens):
   """Also in bfloat16 exactly: both score through the same cached steps."""
-  model = _model('bfloat16')
-  batch = {'encoder_input_tokens': np.array([[4, 9, 7]], np.int32)}
+  model = MODELS['bfloat16']
+  batch = {'encoder_input_tokens': INPUTS}
 
   @jax.jit
   def score(params):
     step, cache = model.start_decoding(params, batch, NUM_LEVELS)
     return score_catalogue(
-      jnp.asarray(item_tokens), step, cache, 1, chunk_size=16
+      jnp.asarray(item_tokens), step, cache, 2, chunk_size=16
     )
 
   recommend = make_recommend_fn(
     model, build_trie(item_tokens), num_beams=NUM_ITEMS
   )
-  found = recommend(params, batch)
-  np.testing.assert_allclose(
-    found.scores[0], score(params)[0, found.items[0]], rtol=1e-4, atol=1e-4
-  )
+  found = recommend(params, batch, np.full((2, 4), -1, np.int32))
+  scores = np.take_along_axis(np.asarray(score(params)), found.items, axis=1)
+  np.testing.assert_allclose(found.scores, scores, rtol=1e-4, atol=1e-4)
 
 
 def test_predict_batch_searches_the_trie(params, item_tokens):
   """The model class drives `make_decode_fn` by T5X's contract."""
   trie = build_trie(item_tokens)
-  model = _model(
+  model = _make_model(
     decode_fn=make_decode_fn(trie), num_decodes=6, return_all_decodes=True
   )
   batch = {
-    'encoder_input_tokens': np.array([[4, 9, 7]], np.int32),
-    'decoder_input_tokens': np.zeros((1, 4), np.int32),
+    'encoder_input_tokens': INPUTS,
+    'decoder_input_tokens': np.zeros((2, 4), np.int32),
   }
   decodes, aux = jax.jit(model.predict_batch_with_aux)(params, batch)
   found = make_recommend_fn(model, trie, num_beams=6)(params, batch)
@@ -148,9 +153,11 @@ def test_predict_batch_searches_the_trie(params, item_tokens):
 
 def test_lists_do_not_depend_on_batches_or_devices(params, item_tokens):
   examples = _draw_examples(21)
-  recommend = make_recommend_fn(_model(), build_trie(item_tokens), num_beams=7)
+  recommend = make_recommend_fn(
+    MODELS['float32'], build_trie(item_tokens), num_beams=7
+  )
   run = functools.partial(recommend_examples, recommend)
-  alone = run(params, examples, batch_size=21, num_buckets=1)
+  alone = run(params, examples, batch_size=21, num_buckets=2)
   mesh = jax.sharding.Mesh(np.array(jax.devices()), ('data',))
   over_rows = jax.sharding.NamedSharding(mesh, jax.P('data'))
   whole = jax.sharding.NamedSharding(mesh, jax.P())
@@ -158,7 +165,7 @@ def test_lists_do_not_depend_on_batches_or_devices(params, item_tokens):
     jax.device_put(params, whole),
     examples,
     batch_size=8,
-    num_buckets=2,
+    num_buckets=1,
     place=lambda batch: jax.device_put(dict(batch), over_rows),
   )
   np.testing.assert_array_equal(sharded.items, alone.items)
