@@ -29,9 +29,7 @@ TASKS = [
   'tensorflow-datasets>=4.9.7',
 ]
 
-REPORT = ['plotly>=6']
-
-TENSORBOARD = ['tensorboardX>=2.6']
+REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
 
 TEST = [
   'hypothesis>=6.100',

@@ -298,7 +298,8 @@ def _missing_package(
     'tensorflow_datasets': 'tasks',
     'sentencepiece': 'tasks',
     'plotly': 'report',
-    'tensorboardX': 'tensorboard',
+    'jinja2': 'report',
+    'sklearn': 'report',
   }
   if package not in extras:
     return error

@@ -21,6 +21,7 @@ ORDER = (
   'evaluation',
   'baselines',
   'training',
+  'reporting',
   'tasks',
   'commands',
   'main',
