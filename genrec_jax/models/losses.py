@@ -28,7 +28,7 @@ def target_log_probabilities(
   over the logits and shards over V, where a gather's gradient is a scatter.
   A target wins if no logit is higher: cheaper than an argmax.
   """
-  vocabulary = lax.broadcasted_iota(targets.dtype, logits.shape, 2)
+  vocabulary = lax.broadcasted_iota(jnp.int32, logits.shape, 2)
   picked = jnp.where(vocabulary == targets[..., None], logits, 0.0)
   target_logits = jnp.sum(picked, axis=-1)
   highest = lax.stop_gradient(jnp.max(logits, axis=-1))

@@ -290,7 +290,7 @@ class Decoder(nn.Module):
         filled.value = key_positions <= query_positions
     mask = key_positions[:, None, :] <= query_positions[:, :, None]
     if segment_ids is not None:
-      mask &= segment_ids[:, None, :] == segment_ids[:, :, None]
+      mask = mask & (segment_ids[:, None, :] == segment_ids[:, :, None])
     bias = config.position_bias(bidirectional=False)(
       query_positions, key_positions
     )
@@ -354,7 +354,7 @@ class Transformer(nn.Module):
     tokens = encoder_input_tokens.astype(jnp.int32)
     mask = (tokens != PAD_ID)[:, None, None, :]
     if encoder_segment_ids is not None:
-      mask &= _same_segment(encoder_segment_ids, encoder_segment_ids)
+      mask = mask & (_same_segment(encoder_segment_ids, encoder_segment_ids))
     return self.encoder(tokens, mask, enable_dropout=enable_dropout)
 
   def decode(
@@ -380,7 +380,7 @@ class Transformer(nn.Module):
     mask = (encoder_input_tokens != PAD_ID)[:, None, None, :]
     if encoder_segment_ids is not None:
       assert not decode, 'packed examples cannot be decoded step by step'
-      mask &= _same_segment(decoder_segment_ids, encoder_segment_ids)
+      mask = mask & (_same_segment(decoder_segment_ids, encoder_segment_ids))
     return self.decoder(
       encoded,
       decoder_input_tokens.astype(jnp.int32),
