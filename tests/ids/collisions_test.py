@@ -74,22 +74,14 @@ def plain_codes(vectors, codebooks):
   return np.stack(codes, axis=1)
 
 
-def test_items_without_a_collision_stay_where_they_are():
+def test_items_of_a_prefix_without_collisions_stay_where_they_are():
   generator = np.random.default_rng(0)
   codebooks = [generator.normal(size=(8, 4)).astype('f') for _ in range(2)]
   vectors = generator.normal(size=(30, 4)).astype('f')
   plain = plain_codes(vectors, codebooks)
-  _, cell, counts = np.unique(
-    plain[:, 0], return_inverse=True, return_counts=True
-  )
   codes = nearest_free(vectors, codebooks)
-  _, first_of = np.unique(plain, axis=0, return_index=True)
-  alone = [
-    n
-    for n in range(30)
-    if (plain[plain[:, 0] == plain[n, 0]] == plain[n]).all(axis=1).sum() == 1
-    and collision_rate(plain[plain[:, 0] == plain[n, 0]]) == 0
-  ]
+  prefixes = [plain[plain[:, 0] == plain[n, 0]] for n in range(30)]
+  alone = [n for n in range(30) if collision_rate(prefixes[n]) == 0]
   assert 0 < len(alone) < 30
   np.testing.assert_array_equal(codes[alone], plain[alone])
 
