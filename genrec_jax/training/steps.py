@@ -86,9 +86,10 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics, jax.Array]]:
   """Returns the jitted step (state, batch) -> (state, metrics, finite).
 
-  The state is donated. `finite` is whether loss, gradients and updates
-  are: the new state is only worth keeping if so. The metrics are the model's and the global
-  norm of the gradients. Dropout draws on the seed and the number of the step.
+  The state is donated. `finite` is whether loss, gradients and updates are:
+  the new state is only worth keeping if so. The metrics are the model's and
+  the global norm of the gradients. Dropout draws on the seed and the number
+  of the step.
 
   Args:
     model: has `loss_fn`, `optimizer_def`.

@@ -175,7 +175,10 @@ def train(
           raise unknown_name('best_metric', best_metric, values)
         progress = progress.after(step, values[best_metric])
         log(step, 'validation', values)
-        say(f'  validation: {format_metrics(values)}')
+        say(
+          f'  validation: {best_metric} {values[best_metric]:.4f} (best'
+          f' {progress.best_value:.4f} at step {progress.best_step})'
+        )
         save_due |= progress.best_step == step
         last |= progress.stale >= patience
 
@@ -309,8 +312,9 @@ def not_finite(step: int, checkpoints: Checkpoints) -> GenrecError:
   good = checkpoints.latest_step()
   last = f'checkpoint_{good}' if good else 'none yet'
   return GenrecError(
-    f'The loss, its gradients or the update are not finite at step {step}; training is'
-    f' stopped. The last good checkpoint in {checkpoints.directory}: {last}.'
+    f'The loss, its gradients or the update are not finite at step {step};'
+    f' training is stopped. The last good checkpoint in'
+    f' {checkpoints.directory}: {last}.'
     ' Lower the learning rate, warm it up for longer or set clip_norm, and run'
     ' the same command again; it goes on from there.'
   )
@@ -364,11 +368,6 @@ def watch_signals() -> Iterator[list[int]]:
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
-
-
-def format_metrics(metrics: Mapping[str, float]) -> str:
-  """Returns metrics on one line."""
-  return '  '.join(f'{name} {value:.4f}' for name, value in metrics.items())
 
 
 def print_line(line: str) -> None:

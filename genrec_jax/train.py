@@ -1,0 +1,142 @@
+"""Trains the model on a run's tokens, or goes on where it was stopped."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import jax
+import numpy as np
+
+from genrec_jax import evaluate as evaluation
+from genrec_jax.data import token_cache
+from genrec_jax.data.batches import TrainBatches, suggest_buckets
+from genrec_jax.training import partitioning, trainer
+from genrec_jax.types import PathLike
+
+
+def cached_batches(
+  *,
+  run_dir: PathLike,
+  seed: int,
+  batch_size: int = 256,
+  tasks: Mapping[str, float] | None = None,
+  num_buckets: int = 5,
+  bucket_boundaries: Sequence[int] | None = None,
+) -> TrainBatches:
+  """Returns this process's train batches of the run's token cache.
+
+  Args:
+    run_dir: the run directory.
+    seed: of the order of the examples.
+    batch_size: rows of a batch over all processes.
+    tasks: rates by task; by default all tasks, each as often as it has
+      examples.
+    num_buckets: input lengths that are compiled, chosen for least padding.
+    bucket_boundaries: those lengths themselves, the longest included.
+  """
+  cache = evaluation.load_tokens(run_dir)
+  sources = {
+    task: cache.examples(task, 'train') for task in tasks or cache.tasks()
+  }
+  rates = tasks or {task: len(source) for task, source in sources.items()}
+  if bucket_boundaries is None:
+    lengths = [source.inputs.lengths for source in sources.values()]
+    bucket_boundaries = suggest_buckets(np.concatenate(lengths), num_buckets)
+  return TrainBatches(
+    [(source, rates[task]) for task, source in sources.items()],
+    batch_size=batch_size,
+    max_input_length=bucket_boundaries[-1],
+    max_target_length=int(
+      max(source.targets.lengths.max() for source in sources.values())
+    ),
+    bucket_boundaries=bucket_boundaries,
+    seed=seed,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
+def train(
+  *,
+  run_dir: PathLike,
+  model,
+  num_steps: int,
+  make_train_batches: Callable[..., Iterator] = cached_batches,
+  make_evaluate_fn: Callable[..., Callable] | None = (
+    evaluation.make_evaluate_fn
+  ),
+  eval_period: int | None = None,
+  checkpoint_period: int = 1000,
+  log_period: int = 100,
+  keep: int = 3,
+  best_metric: str = 'recall@10',
+  early_stopping_patience: int | None = None,
+  seed: int = 0,
+  model_parallel: int = 1,
+  axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
+  accumulation_steps: int = 1,
+) -> trainer.Progress:
+  """Trains a model on `<run_dir>/tokens`; see training/trainer.py.
+
+  Writes `<run_dir>/checkpoints` and `<run_dir>/logs` (metrics.jsonl, and event
+  files for TensorBoard). Stopped in any way, the same command goes on from the
+  last checkpoint and ends with the same bits; finished, it does nothing.
+
+  Args:
+    run_dir: the run directory.
+    model: the model class with its optimizer.
+    num_steps: updates in all.
+    make_train_batches: called with `run_dir` and `seed`; returns the batches.
+    make_evaluate_fn: called with `run_dir` and `model`; returns what measures
+      the model on validation examples. None for no evaluation.
+    eval_period: steps between evaluations; None for one at the end.
+    checkpoint_period: steps between checkpoints.
+    log_period: steps between rows of metrics.
+    keep: latest checkpoints kept, beside the best.
+    best_metric: the metric whose highest value is the best.
+    early_stopping_patience: stop after so many evaluations in a row without a
+      better value; None for never.
+    seed: of initialization, dropout and the order of the examples.
+    model_parallel: devices that share one copy of the model.
+    axis_rules: logical axis to mesh axis.
+    accumulation_steps: parts of a batch that are computed one by one.
+
+  Returns:
+    The best step and value.
+
+  Raises:
+    GenrecError: if the tokens are missing or not those of the checkpoints, the
+      settings do not fit, or the loss is not finite.
+  """
+  partitioning.use_compilation_cache()
+  cache = evaluation.load_tokens(run_dir)
+  evaluate = None
+  if make_evaluate_fn is not None:
+    evaluate = make_evaluate_fn(run_dir=run_dir, model=model)
+  return trainer.train(
+    model=model,
+    make_train_batches=lambda: make_train_batches(run_dir=run_dir, seed=seed),
+    run_dir=run_dir,
+    num_steps=num_steps,
+    evaluate=evaluate,
+    eval_period=eval_period,
+    checkpoint_period=checkpoint_period,
+    log_period=log_period,
+    keep=keep,
+    best_metric=best_metric,
+    early_stopping_patience=early_stopping_patience,
+    seed=seed,
+    model_parallel=model_parallel,
+    axis_rules=axis_rules,
+    accumulation_steps=accumulation_steps,
+    inputs={
+      'tokens': cache.fingerprint,
+      'vocabulary': cache.vocabulary_fingerprint,
+    },
+  )
+
+
+def vocab_size(*, run_dir: PathLike) -> int:
+  """Returns the number of rows of the token table, for the model's config."""
+  return token_cache.vocab_size(pathlib.Path(run_dir) / 'tokens')
