@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import time
 from collections.abc import Sequence
 
+from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.types import PathLike
 
 
@@ -45,7 +49,10 @@ def tokenize(
     GenrecError: if an artefact is missing, a name is unknown, the artefacts do
       not belong together, or a target leaks.
   """
-  # SeqIO takes seconds to import, and only this command needs it.
+  started = time.monotonic()
+  # SeqIO takes seconds to import, and only this command needs it; what
+  # TensorFlow has to say about the machine is of no use here.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   from genrec_jax.tasks import registry, tokenization
 
   registry.load_task_files(_as_tuple(task_files))
@@ -59,6 +66,28 @@ def tokenize(
     text_pieces=text_pieces,
     seed=seed,
   )
+  directory = pathlib.Path(run_dir) / 'tokens'
+  print(_summary(TokenCache.load(directory)))
+  seconds = time.monotonic() - started
+  print(f'{seconds:.1f} s; the tokens are in {directory}', flush=True)
+
+
+def _summary(cache: TokenCache) -> str:
+  """Returns a table of the examples of every task and part."""
+  lines = [
+    f'Vocabulary of {cache.vocab_size:,} tokens,'
+    f' {cache.layout["num_text_tokens"]:,} of them text',
+    f'{"task":<16}{"part":<12}{"examples":>10}{"input tokens":>14}'
+    f'{"at most":>9}',
+  ]
+  for task in cache.tasks():
+    for part in cache.parts(task):
+      lengths = cache.examples(task, part).inputs.lengths
+      lines.append(
+        f'{task:<16}{part:<12}{len(lengths):>10,}{lengths.mean():>14.1f}'
+        f'{lengths.max():>9}'
+      )
+  return '\n'.join(lines)
 
 
 def _as_tuple(names) -> tuple:

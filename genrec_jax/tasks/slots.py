@@ -37,12 +37,11 @@ class TokenTables:
     self.has_users = bool(ids.user_codebook_sizes)
     self.vocabulary = vocabulary
     layout = vocabulary.layout
-    with tf.device('cpu'):
-      self._items = tf.constant(layout.item_tokens(ids.codes))
-      users = np.zeros((1, 0), np.int32)
-      if self.has_users:
-        users = layout.user_tokens(ids.user_codes)
-      self._users = tf.constant(users)
+    self._items = tf.constant(layout.item_tokens(ids.codes))
+    users = np.zeros((1, 0), np.int32)
+    if self.has_users:
+      users = layout.user_tokens(ids.user_codes)
+    self._users = tf.constant(users)
 
   def items(self, items: tf.Tensor) -> tf.Tensor:
     """Returns the tokens of items, one after the other, without eos."""

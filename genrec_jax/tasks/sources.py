@@ -23,6 +23,9 @@ from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.splits import Split
 from genrec_jax.data.token_cache import PARTS
 
+# The accelerator is JAX's: TensorFlow would take all of its memory.
+tf.config.set_visible_devices([], 'GPU')
+
 
 def examples_source(dataset: Dataset, split: Split) -> seqio.FunctionDataSource:
   """Returns a source of all examples; their order is that of the dataset.
@@ -42,15 +45,14 @@ def examples_source(dataset: Dataset, split: Split) -> seqio.FunctionDataSource:
 
 def _read(parts, split, shuffle_files, seed=None) -> tf.data.Dataset:
   examples = parts[split]
-  with tf.device('cpu'):
-    items = tf.constant(examples.items)
-    columns = {
-      'user': tf.constant(examples.user),
-      'target': tf.constant(examples.target),
-      'tied': tf.constant(examples.tied),
-      'row': tf.constant(examples.rows),
-    }
-    starts = tf.constant(examples.starts)
+  items = tf.constant(examples.items)
+  starts = tf.constant(examples.starts)
+  columns = {
+    'user': tf.constant(examples.user),
+    'target': tf.constant(examples.target),
+    'tied': tf.constant(examples.tied),
+    'row': tf.constant(examples.rows),
+  }
 
   def read(place):
     example = {name: column[place] for name, column in columns.items()}
