@@ -240,6 +240,19 @@ def test_parquet(tmp_path):
     parquet.read(path, columns=columns)
 
 
+def test_parquet_bytes_that_are_not_text(tmp_path):
+  path = tmp_path / 'items.parquet'
+  tags = pa.array([[b'a'], [b'\xff'], None], pa.list_(pa.binary()))
+  pq.write_table(pa.table({'i': [b'x', b'y', b'\xfe'], 't': tags}), path)
+  columns = {'item_id': 'i', 'attributes': 't'}
+  raw = parquet.read(path, table='items', columns=columns, on_bad_row='skip')
+  assert raw.items.to_pylist() == [{'item_id': 'x', 'attributes': ['a']}]
+  assert raw.facts['skipped_rows']['items.parquet']['examples'] == [
+    'row 2: it has bytes that are not utf-8',
+    'row 3: it has bytes that are not utf-8',
+  ]
+
+
 def test_formats_built_on_delimited_report_too(tmp_path):
   path = tmp_path / 'ratings.dat'
   path.write_text('1::2::5::97\n1::3::x::98\n')

@@ -80,7 +80,9 @@ def typed(
     if isinstance(values, pa.Array):
       values = pa.chunked_array([values])
     if pa.types.is_binary(values.type):
-      values = _decoded(values, reasons)
+      values = _decoded(values, pa.string(), reasons)
+    elif values.type == pa.list_(pa.binary()):
+      values = _decoded(values, pa.list_(pa.string()), reasons)
     if name in TABLES[table]:
       values = values.cast(pa.string())
       _note(reasons, pc.equal(values, ''), values, f'{name} is empty')
@@ -111,19 +113,21 @@ def _note(reasons: dict[int, str], wrong, values, reason: str) -> None:
     reasons.setdefault(row, text)
 
 
-def _decoded(values: pa.ChunkedArray, reasons) -> pa.ChunkedArray:
+def _decoded(values, kind: pa.DataType, reasons) -> pa.ChunkedArray:
   """Returns bytes as text, noting what is not UTF-8."""
   try:
-    return values.cast(pa.string())
+    return values.cast(kind)
   except pa.ArrowInvalid:
-    texts = []
-    for row, value in enumerate(values.to_pylist()):
+    # take, not slice: casting a slice casts what lies around it too.
+    rows = [values.take([row]) for row in range(len(values))]
+    decoded = []
+    for number, row in enumerate(rows):
       try:
-        texts.append(None if value is None else value.decode())
-      except UnicodeDecodeError as error:
-        reasons.setdefault(row, f'bytes that are not UTF-8: {error.reason}')
-        texts.append('')
-    return pa.chunked_array([pa.array(texts, pa.string())])
+        decoded += row.cast(kind).chunks
+      except pa.ArrowInvalid:
+        reasons.setdefault(number, 'it has bytes that are not utf-8')
+        decoded.append(pa.nulls(1, kind))
+    return pa.chunked_array(decoded, kind)
 
 
 def _numbers(values, name: str, reasons) -> pa.ChunkedArray:

@@ -98,7 +98,13 @@ def read(
   time_unit = mapping.pop('time_unit', 'seconds')
   for table, columns in mapping.items():
     columns_lib.check_mapping(columns, table, None, name)
-  builder = tfds.builder(name, data_dir=data_dir)
+  try:
+    builder = tfds.builder(name, data_dir=data_dir)
+  except tfds.core.DatasetNotFoundError as error:
+    raise GenrecError(
+      f'TensorFlow Datasets knows no {name!r}; see tensorflow.org/datasets, or'
+      ' pass the data_dir where it lies.'
+    ) from error
   if download:
     builder.download_and_prepare()
   fields = {
