@@ -1,0 +1,90 @@
+import functools
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+
+from genrec_jax import evaluate, train
+from genrec_jax.data import token_cache
+from genrec_jax.ids.item_ids import TokenLayout
+from genrec_jax.training import checkpoints, writers
+from genrec_jax.types import GenrecError
+
+NUM_ITEMS = 30
+
+
+@pytest.fixture(scope='module')
+def tiny():
+  path = pathlib.Path(__file__).parent / 'training' / 'tiny.py'
+  spec = importlib.util.spec_from_file_location('tiny', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def write_tokens(run_dir, *, seed=0):
+  """Each user goes through the items by number; ids of two random codes."""
+  layout = TokenLayout(
+    num_text_tokens=3, codebook_sizes=(8, 8), user_codebook_sizes=()
+  )
+  random = np.random.default_rng(seed)
+  flat = random.choice(64, NUM_ITEMS, replace=False)
+  item_tokens = layout.item_tokens(np.stack([flat // 8, flat % 8], axis=1))
+
+  def examples(count):
+    starts = random.integers(NUM_ITEMS, size=count)
+    lengths = random.integers(2, 9, size=count)
+    histories = [
+      np.arange(start, start + length) % NUM_ITEMS
+      for start, length in zip(starts, lengths)
+    ]
+    target = ((starts + lengths) % NUM_ITEMS).astype(np.int32)
+    return token_cache.TokenExamples(
+      inputs=token_cache.Ragged.from_rows(
+        [item_tokens[items].ravel() for items in histories]
+      ),
+      targets=token_cache.Ragged.from_rows(item_tokens[target]),
+      user=np.arange(count, dtype=np.int32),
+      target=target,
+      tied=np.zeros(count, bool),
+      history=token_cache.Ragged.from_rows(histories),
+    )
+
+  token_cache.write_token_cache(
+    run_dir / 'tokens',
+    layout=layout.as_dict(),
+    item_tokens=item_tokens,
+    item_names=[f'item {item}' for item in range(NUM_ITEMS)],
+    examples={'a': {'train': examples(90), 'validation': examples(30)}},
+    inputs={'dataset': 'd', 'split': 's', 'ids': 'i'},
+  )
+
+
+def test_a_run_directory_is_trained_on_its_tokens_alone(tiny, tmp_path):
+  with pytest.raises(GenrecError, match='No tokens at'):
+    train.train(run_dir=tmp_path, model=None, num_steps=2)
+  write_tokens(tmp_path)
+  settings = {
+    'run_dir': tmp_path,
+    'model': tiny.make_model(),
+    'num_steps': 3,
+    'make_train_batches': functools.partial(
+      train.cached_batches, batch_size=32, num_buckets=1
+    ),
+    'make_evaluate_fn': functools.partial(
+      evaluate.make_evaluate_fn, num_beams=20, batch_size=32
+    ),
+  }
+  progress = train.train(**settings)
+  assert train.vocab_size(run_dir=tmp_path) == 128
+  directory = tmp_path / 'checkpoints'
+  assert checkpoints.find_checkpoint(directory, 'best') == 3
+  rows = writers.read_rows(tmp_path / 'logs' / 'metrics.jsonl')
+  assert [row['split'] for row in rows] == ['train', 'validation']
+  assert progress.best_value == rows[1]['recall@10']
+  assert rows[1]['n'] == 30
+
+  write_tokens(tmp_path, seed=1)
+  with pytest.raises(GenrecError, match='train in another run_dir'):
+    train.train(**(settings | {'num_steps': 4}))
