@@ -79,9 +79,8 @@ setuptools.setup(
   extras_require={
     'tasks': TASKS,
     'report': REPORT,
-    'tensorboard': TENSORBOARD,
-    'all': TASKS + REPORT + TENSORBOARD,
-    'test': TASKS + REPORT + TENSORBOARD + TEST,
+    'all': TASKS + REPORT,
+    'test': TASKS + REPORT + TEST,
   },
   entry_points={'console_scripts': ['genrec = genrec_jax.main:main']},
 )

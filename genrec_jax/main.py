@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
 import os
 import pathlib
@@ -47,10 +48,13 @@ GIN_HELP = """\
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs one command; returns the exit status."""
   arguments = list(sys.argv[1:] if argv is None else argv)
+  # TensorFlow's greetings, where `tokenize` imports it.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   try:
     return run_command(arguments)
   except GenrecError as error:
-    _print_error(str(error))
+    # gin appends which configurable it was calling; the user need not know.
+    _print_error(str(error).split('\n  In call to configurable')[0])
     return 1
   except OSError as error:
     try:
@@ -197,7 +201,9 @@ def configure(
 
   gin.clear_config()
   stored = pathlib.Path(run_dir) / 'config.gin'
-  files = list(gin_files) or ([str(stored)] if stored.exists() else [])
+  files = [find_gin_file(name) for name in gin_files]
+  if not files and stored.exists():
+    files = [str(stored)]
   for place in gin_search_paths():
     gin.add_config_file_search_path(str(place))
   # Macros a gin file may use; flags and bindings win over them.
@@ -226,6 +232,24 @@ def gin_search_paths() -> list[pathlib.Path]:
   return [
     path for path in (package.parent / 'gin', package / '_gin') if path.is_dir()
   ]
+
+
+def find_gin_file(name: str) -> str:
+  """Returns the path of a gin file, here or in the search paths."""
+  places = [pathlib.Path(), *gin_search_paths()]
+  for place in places:
+    if (place / name).is_file():
+      return str(place / name)
+  known = sorted(
+    str(path.relative_to(place))
+    for place in gin_search_paths()
+    for path in place.glob('experiments/*.gin')
+  )
+  raise GenrecError(
+    f'No gin file {name!r}; it is looked for here and in'
+    f' {", ".join(map(str, places[1:]))}. Experiments there:'
+    f' {", ".join(known)}.'
+  )
 
 
 def call(command: str, function: Callable[..., Any], flags) -> Any:
@@ -257,18 +281,6 @@ def _gin_error(error: Exception, files: Sequence[str]) -> GenrecError:
   import gin
 
   text = ' '.join(str(error).split())
-  missing = re.search(r'Unable to open file: (\S+?)\.? ', text + ' ')
-  if missing:
-    known = sorted(
-      str(path.relative_to(place))
-      for place in gin_search_paths()
-      for path in place.glob('experiments/*.gin')
-    )
-    return GenrecError(
-      f'No gin file {missing.group(1)!r}; it is looked for here and in'
-      f' {", ".join(map(str, gin_search_paths()))}. Experiments there:'
-      f' {", ".join(known)}.'
-    )
   unknown = re.search(
     r"(?:No configurable matching|configurable named|Configurable) '?([\w./]+)"
     r"|doesn't have a parameter named '(\w+)'"
@@ -324,6 +336,8 @@ def _literal(text: str) -> Any:
 
 
 def _short(value: Any) -> str:
+  if isinstance(value, tuple):
+    return f'({", ".join(map(_short, value))})'
   if callable(value):
     return getattr(value, '__name__', str(value))
   return repr(value)
@@ -332,6 +346,7 @@ def _short(value: Any) -> str:
 def _first_sentence(module: str) -> str:
   """Returns the first line of a module's docstring without importing it."""
   spec = importlib.util.find_spec(module)
+  assert spec is not None and spec.origin is not None
   source = pathlib.Path(spec.origin).read_text(encoding='utf-8')
   return (ast.get_docstring(ast.parse(source)) or '').split('\n')[0]
 
