@@ -1,0 +1,144 @@
+"""prepare: from raw files to a data set with its split on disk."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from genrec_jax.data.catalogue import describe
+from genrec_jax.data.dataset import Dataset
+from genrec_jax.data.splits import TEST, TRAIN, leave_one_out, load_split
+from genrec_jax.prepare import prepare
+from genrec_jax.types import GenrecError
+
+DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
+OWN = """
+name = "mine"
+[protocol]
+duplicates = "first"
+[[layouts]]
+[[layouts.files]]
+file = "log.tsv"
+reader = "delimited"
+options = { columns = { user = "u", item = "i", time = "t" } }
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+  (tmp_path / 'mine.toml').write_text(OWN)
+  rows = [f'u{u}\ti{(u + t) % 5}\t{t}\n' for u in range(4) for t in range(6)]
+  (tmp_path / 'log.tsv').write_text('u\ti\tt\n' + ''.join(rows))
+  return tmp_path
+
+
+def _load(run_dir):
+  dataset = Dataset.load(run_dir / 'dataset')
+  return dataset, load_split(run_dir / 'dataset', dataset)
+
+
+def test_data_of_ones_own(own, capsys):
+  prepare(run_dir=own / 'run', dataset=str(own / 'mine.toml'))
+  dataset, split = _load(own / 'run')
+  assert dataset.counts['interactions'] == 4 * 5  # the sixth repeats the first
+  assert split.protocol == 'leave_one_out'
+  assert (split.part == TEST).sum() == 4
+  assert '4 users, 5 items, 20 interactions' in capsys.readouterr().out
+
+
+def test_arguments_win_over_the_description(own):
+  prepare(
+    run_dir=own / 'run',
+    dataset=str(own / 'mine.toml'),
+    duplicates='keep',
+    split='global_temporal',
+    ties='random',
+    seed=3,
+  )
+  dataset, split = _load(own / 'run')
+  assert dataset.num_interactions == 24
+  assert split.protocol == 'global_temporal'
+  assert dataset.facts['ties'] == 'random' and dataset.facts['seed'] == 3
+
+
+def test_a_split_of_ones_own(own):
+  prepare(
+    run_dir=own / 'run',
+    dataset=str(own / 'mine.toml'),
+    split=lambda dataset: leave_one_out(dataset, min_train=4),
+  )
+  _, split = _load(own / 'run')
+  assert (split.part == TRAIN).all()
+  with pytest.raises(GenrecError, match="split 'by_user'.*global_temporal"):
+    prepare(run_dir=own, dataset=str(own / 'mine.toml'), split='by_user')
+
+
+def test_bad_rows_stop_it_or_are_counted_in_the_manifest(own, capsys):
+  with open(own / 'log.tsv', 'a') as file:
+    file.write('u9\ti1\n')
+  with pytest.raises(GenrecError, match='log.tsv, line 26: got 2 columns'):
+    prepare(run_dir=own / 'run', dataset=str(own / 'mine.toml'))
+  assert not (own / 'run').exists()
+  prepare(
+    run_dir=own / 'run', dataset=str(own / 'mine.toml'), on_bad_row='skip'
+  )
+  manifest = json.loads((own / 'run/dataset/manifest.json').read_text())
+  assert manifest['facts']['skipped_rows']['log.tsv']['count'] == 1
+  assert 'skipped 1 bad rows of log.tsv' in capsys.readouterr().out
+
+
+def test_counts_that_are_not_as_expected_write_nothing(own):
+  with open(own / 'mine.toml', 'a') as file:
+    file.write('[expected.full]\nusers = 5\n')
+  arguments = {'run_dir': own / 'run', 'dataset': str(own / 'mine.toml')}
+  with pytest.raises(GenrecError, match='got 4 users.*expected 5 users'):
+    prepare(**arguments)
+  assert not (own / 'run').exists()
+  prepare(**arguments, expected='off')
+  assert _load(own / 'run')[0].facts['expected'] == 'off'
+
+
+def test_the_simulator_needs_no_file_and_is_seeded(tmp_path):
+  fingerprints = []
+  for number, seed in enumerate((0, 0, 1)):
+    run_dir = tmp_path / str(number)
+    prepare(run_dir=run_dir, dataset='simulator', seed=seed)
+    fingerprints.append(_load(run_dir)[0].fingerprint)
+  assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+
+
+@pytest.mark.parametrize(
+  'name, variant, clock',
+  [
+    ('amazon_beauty', 'published', 'days'),
+    ('amazon_toys', 'published', 'order'),
+    ('lastfm', 'published', 'order'),
+    ('ml_1m', 'published', 'order'),
+    ('ml_100k', 'partial_95285', 'seconds'),
+    ('musical_instruments', 'partial_8832', 'days'),
+  ],
+)
+def test_real_data_give_the_expected_counts(tmp_path, name, variant, clock):
+  if not (DATA / describe(name).folder).is_dir():
+    pytest.skip(f'no real data at {DATA}')
+  prepare(run_dir=tmp_path, dataset=name, data_dir=DATA, expected=variant)
+  dataset, split = _load(tmp_path)
+  assert dataset.facts['clock'] == clock
+  assert (split.part == TEST).sum() == dataset.num_users
+
+
+def test_both_layouts_of_beauty_are_the_same_sequences(tmp_path):
+  if not (DATA / 'amazon_beauty').is_dir():
+    pytest.skip(f'no real data at {DATA}')
+  datasets = []
+  for layout in ('timed', 'sequences'):
+    prepare(
+      run_dir=tmp_path / layout,
+      dataset='amazon_beauty',
+      data_dir=DATA,
+      layout=layout,
+    )
+    datasets.append(_load(tmp_path / layout)[0])
+  np.testing.assert_array_equal(datasets[0].item, datasets[1].item)
+  np.testing.assert_array_equal(datasets[0].user, datasets[1].user)
