@@ -57,12 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print_error(str(error).split('\n  In call to configurable')[0])
     return 1
   except OSError as error:
+    # gin wraps what it passes on, and the number is left in the text alone.
+    number = re.match(r'\[Errno (\d+)\]', str(error))
     try:
       with artifacts.disk_errors(error.filename or 'the output'):
-        raise error
+        raise OSError(int(number[1]), '') if number else error
     except GenrecError as translated:
       _print_error(str(translated))
       return 1
+    except OSError:
+      raise error from None
   except KeyboardInterrupt:
     _print_error('Interrupted. Run the same command again to go on.')
     return 130
@@ -200,6 +204,9 @@ def configure(
   import gin
 
   gin.clear_config()
+  # Beside files gin looks into Python packages, and it breaks on a folder that
+  # is none, such as the runs/ that people keep where they work.
+  del gin.config._FILE_READERS[1:]
   stored = pathlib.Path(run_dir) / 'config.gin'
   files = [find_gin_file(name) for name in gin_files]
   if not files and stored.exists():
@@ -281,6 +288,13 @@ def _gin_error(error: Exception, files: Sequence[str]) -> GenrecError:
   import gin
 
   text = ' '.join(str(error).split())
+  required = re.search(r'(\w+)/macro\.value set to `%gin\.REQUIRED`', text)
+  if required:
+    name = required[1]
+    return GenrecError(
+      f'The configuration needs a value for {name}; pass --gin.{name}=VALUE (a'
+      f' string in quotes: --gin.{name}="\'text\'"), or set it in a gin file.'
+    )
   unknown = re.search(
     r"(?:No configurable matching|configurable named|Configurable) '?([\w./]+)"
     r"|doesn't have a parameter named '(\w+)'"

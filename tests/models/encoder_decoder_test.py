@@ -2,12 +2,12 @@
 
 import types
 
+import gin
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import gin
 from genrec_jax.models import losses
 from genrec_jax.models.encoder_decoder import EncoderDecoder
 from genrec_jax.models.transformer import T5Config, Transformer

@@ -1,0 +1,122 @@
+import errno
+
+import pytest
+
+from genrec_jax import artifacts, main
+from genrec_jax.types import GenrecError
+
+
+def error_of(capsys, *arguments):
+  assert main.main(list(arguments)) == 1
+  return ' '.join(capsys.readouterr().err.split())
+
+
+def test_help_lists_every_command_with_what_it_does(capsys):
+  assert main.main(['--help']) == 0
+  text = capsys.readouterr().out
+  for command in main.PIPELINE:
+    assert f'  {command} ' in text
+
+
+@pytest.mark.parametrize('command', [*main.PIPELINE, 'run'])
+def test_each_command_has_help(command, capsys):
+  assert main.main([command, '--help']) == 0
+  assert '--run_dir' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  'arguments, said',
+  [
+    (['prepar'], 'Unknown command'),
+    (['prepare'], 'needs --run_dir'),
+    (['prepare', '--run_dir=r', '--dataste=x'], 'did you mean dataset'),
+    (['prepare', '--run_dir=r', '--dataset=beautiful'], 'amazon_beauty'),
+    (['prepare', '--run_dir=r'], "lacks 'dataset'"),
+    (['prepare', 'x', '--run_dir=r'], 'expected --NAME=VALUE'),
+    (['train', '--run_dir=r', '--gin_file=nowhere.gin'], 'No gin file'),
+    (['evaluate', '--run_dir=r'], "lacks 'model'"),
+    (['build_ids', '--run_dir=r'], 'No dataset at'),
+    (['run', '--run_dir=r', '--seed=1'], 'takes no --seed'),
+    (
+      [
+        'train',
+        '--run_dir=r',
+        '--gin_file=experiments/tiny.gin',
+        '--gin.train.train.num_stps=3',
+      ],
+      'num_stps',
+    ),
+    (
+      ['train', '--run_dir=r', '--gin_file=experiments/tiny.gin'],
+      'needs a value for DATASET',
+    ),
+    (
+      [
+        'train',
+        '--run_dir=r',
+        '--gin_file=experiments/tiny.gin',
+        '--gin.DATASET=1',
+      ],
+      'No tokens at',
+    ),
+  ],
+)
+def test_a_mistake_gets_one_paragraph_with_a_way_out(
+  arguments, said, capsys, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  error = error_of(capsys, *arguments)
+  assert said in error
+  assert 'Traceback' not in error and ' at 0x' not in error
+
+
+def test_a_full_disk_is_a_clean_stop(capsys, tmp_path, monkeypatch):
+  def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, 'No space left on device', 'somewhere')
+
+  monkeypatch.setattr(artifacts, 'write_directory', full)
+  error = error_of(
+    capsys, 'prepare', f'--run_dir={tmp_path}', '--dataset=simulator'
+  )
+  assert 'the disk is full' in error
+
+
+def test_a_directory_is_replaced_whole_or_not_at_all(tmp_path):
+  path = tmp_path / 'artefact'
+  with artifacts.write_directory(path) as directory:
+    (directory / 'a').write_text('first')
+  with pytest.raises(RuntimeError):
+    with artifacts.write_directory(path) as directory:
+      (directory / 'a').write_text('second')
+      raise RuntimeError
+  assert (path / 'a').read_text() == 'first'
+  assert [p.name for p in tmp_path.iterdir()] == ['artefact']
+
+
+def test_bindings_alone_are_not_kept(tmp_path):
+  run_dir = tmp_path / 'run'
+  arguments = ['train', f'--run_dir={run_dir}']
+  kept = [
+    '--gin_file=experiments/tiny.gin',
+    '--gin.DATASET=1',
+    '--gin.TRAIN_STEPS=7',
+  ]
+  assert main.main([*arguments, *kept]) == 1  # no tokens
+  config = (run_dir / 'config.gin').read_text()
+  assert 'TRAIN_STEPS = 7' in config
+  assert main.main([*arguments, '--gin.TRAIN_STEPS=9']) == 1
+  assert (run_dir / 'config.gin').read_text() == config
+
+
+def test_a_literal_is_read_and_anything_else_is_text():
+  flags, files, bindings = main.parse_arguments(
+    ['--seed=3', '--name=a=b', '--on', '--top-k', '5', '--gin.A=[1]']
+  )
+  assert flags == {'seed': 3, 'name': 'a=b', 'on': True, 'top_k': 5}
+  assert (files, bindings) == ([], ['A = [1]'])
+
+
+def test_a_manifest_of_another_kind_is_refused(tmp_path):
+  artifacts.write_manifest(tmp_path, kind='ids', fingerprint='f', inputs={})
+  with pytest.raises(GenrecError, match="expected 'dataset'"):
+    artifacts.read_manifest(tmp_path, 'dataset')
