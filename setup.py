@@ -24,6 +24,7 @@ BASE = [
 # What `genrec tokenize` needs: the SeqIO tasks. tensorflow-text brings the
 # full TensorFlow, so naming tensorflow-cpu here would install it twice.
 TASKS = [
+  'importlib_resources>=5',  # tfds imports it and does not require it
   'seqio>=0.0.20',
   'sentencepiece>=0.2',
   'tensorflow-datasets>=4.9.7',

@@ -132,7 +132,6 @@ def test_training_and_evaluation_need_no_tensorflow(run_dir, tmp_path):
     'sentencepiece',
     'plotly',
     'sklearn',
-    'pyarrow',
   )
   for command in (
     ('train',),
