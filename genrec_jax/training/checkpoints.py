@@ -12,12 +12,13 @@ saving leaves none.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.serialization
@@ -89,7 +90,7 @@ class Checkpoints:
       progress: at least 'best_step', which is then kept.
     """
     self._policy.best_step = progress['best_step']
-    with artifacts.disk_errors(self.directory):
+    with _disk_errors(self.directory):
       self._manager.save(
         step,
         args=ocp.args.Composite(
@@ -127,13 +128,13 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Waits until what was saved is on disk."""
-    with artifacts.disk_errors(self.directory):
+    with _disk_errors(self.directory):
       self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Waits, and lets the directory go."""
-    self.wait()
-    self._manager.close()
+    with _disk_errors(self.directory):
+      self._manager.close()
 
   def _open_manifest(self, inputs: dict[str, str]) -> None:
     if (self.directory / artifacts.MANIFEST).exists():
@@ -319,6 +320,19 @@ def from_t5x_tree(tree: PyTree, like: TrainState) -> TrainState:
       like.opt_state, flax.traverse_util.unflatten_dict(optimizer | saved)
     ),
   )
+
+
+@contextlib.contextmanager
+def _disk_errors(directory: pathlib.Path) -> Iterator[None]:
+  """As `artifacts.disk_errors`, also of TensorStore, which writes arrays."""
+  with artifacts.disk_errors(directory):
+    try:
+      yield
+    except ValueError as error:
+      code = re.search(r"os_error_code='(\d+)'", str(error))
+      if code is None:
+        raise
+      raise OSError(int(code.group(1)), str(error)) from error
 
 
 def _best_step(directory: pathlib.Path, last: int) -> int | None:

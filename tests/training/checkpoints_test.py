@@ -1,8 +1,10 @@
 import json
 import pathlib
 import shutil
+import subprocess
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -99,3 +101,27 @@ def test_checkpoints_of_another_optimizer_are_refused(tiny, copied):
   other = abstract_state(tiny, optimizers.adafactor(learning_rate=1e-3))
   with pytest.raises(GenrecError, match='another model or optimizer: state/'):
     checkpoints.Checkpoints(copied).restore(other, 30)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A disk of 200 kB."""
+  mounted = subprocess.run(
+    ['mount', '-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', tmp_path],
+    capture_output=True,
+  )
+  if mounted.returncode:
+    pytest.skip('mounting a small disk takes root')
+  yield tmp_path
+  subprocess.run(['umount', '--lazy', tmp_path], check=True)
+
+
+def test_a_full_disk_is_a_clean_error(small_disk):
+  saver = checkpoints.Checkpoints(small_disk / 'checkpoints')
+  noise = np.random.default_rng(0).normal(size=50_000).astype(np.float32)
+  state = steps.TrainState(jnp.int32(1), {'a': jnp.array(noise)}, ())
+  with pytest.raises(GenrecError, match='the disk is full'):
+    saver.save(state, step=1, position={}, progress={'best_step': None})
+    saver.wait()
+  saver.close()
+  assert checkpoints.list_checkpoints(small_disk / 'checkpoints') == []
