@@ -115,6 +115,8 @@ def report(
   )
   path = run_dir / 'report.html'
   artifacts.write_text(path, html)
+  for table in tables:
+    print(format_table(table) + '\n')
   print(f'Report: {path.resolve()} (open it in a browser)')
   return path
 
@@ -179,6 +181,21 @@ def metric_tables(
       }
     )
   return tables
+
+
+def format_table(table: Mapping[str, Any]) -> str:
+  """Returns one of `metric_tables` as text."""
+  width = max(len(row['name']) for row in table['rows'])
+  lines = [
+    f'{table["title"]}. {table["note"]}',
+    ' ' * width + ''.join(f'{name:>11}' for name in table['columns']),
+  ]
+  for row in table['rows']:
+    values = ('-' if v is None else f'{v:.4f}' for v in row['values'])
+    lines.append(
+      f'{row["name"]:<{width}}' + ''.join(f'{v:>11}' for v in values)
+    )
+  return '\n'.join(lines)
 
 
 def _result_of(
