@@ -83,6 +83,7 @@ def evaluate(
     GenrecError: if an artefact is missing or does not belong to the others, or
       the model gives scores that are not numbers.
   """
+  partitioning.use_compilation_cache()
   run_dir = pathlib.Path(run_dir)
   cache = load_tokens(run_dir)
   task, examples, subset = choose_examples(

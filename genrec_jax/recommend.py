@@ -37,7 +37,6 @@ def recommend(
   run_dir: PathLike,
   model,
   users: Sequence[str | int] | None = None,
-  histories: Sequence[Sequence[str]] | None = None,
   top_k: int = 10,
   num_beams: int = 20,
   normalization: str = 'vocabulary',
@@ -58,7 +57,6 @@ def recommend(
     model: the model class that the checkpoint is of.
     users: source ids (rows of the users table where the run directory has no
       dataset); by default three of them.
-    histories: not yet; an error that says so.
     top_k: how many items a user gets.
     num_beams: the width of the search, at least top_k.
     normalization: what a score is: 'vocabulary', 'level' or 'children'.
@@ -72,20 +70,15 @@ def recommend(
     The table.
 
   Raises:
-    GenrecError: if an artefact is missing or does not belong to the others, a
-      user is unknown, or histories are given.
+    GenrecError: if an artefact is missing or does not belong to the others, or
+      a user is unknown.
   """
-  if histories is not None:
-    raise GenrecError(
-      'Got histories, but a prompt for a new history needs the template of the'
-      ' task, which the token cache does not hold; pass users=..., whose'
-      ' prompts are there.'
-    )
   if not 1 <= top_k <= num_beams:
     raise GenrecError(
       f'Got top_k={top_k} with num_beams={num_beams}, expected from 1 to'
       ' num_beams; raise num_beams.'
     )
+  partitioning.use_compilation_cache()
   run_dir = pathlib.Path(run_dir)
   cache = load_tokens(run_dir)
   task, examples, _ = choose_examples(cache, task, split, None, 0)

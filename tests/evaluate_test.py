@@ -270,7 +270,6 @@ def test_recommends_with_names_scores_and_paths(run_dir, capsys):
   'arguments, message',
   [
     ({'users': ['nobody']}, r"'nobody', expected one of the 30 .* u0, u1"),
-    ({'histories': [['i1']]}, 'pass users'),
     ({'top_k': 30}, 'raise num_beams'),
   ],
 )
