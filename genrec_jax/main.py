@@ -56,6 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # gin appends which configurable it was calling; the user need not know.
     _print_error(str(error).split('\n  In call to configurable')[0])
     return 1
+  except BrokenPipeError:
+    # Whoever read what is printed (`| head`) has seen enough.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
   except OSError as error:
     # gin wraps what it passes on, and the number is left in the text alone.
     number = re.match(r'\[Errno (\d+)\]', str(error))

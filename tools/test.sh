@@ -7,4 +7,5 @@ source tools/environment.sh
 prepare_environment test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest --numprocesses=auto --maxprocesses=4 \
+  --dist=loadfile "$@"
