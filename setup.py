@@ -62,6 +62,7 @@ setuptools.setup(
     'genrec_jax.evaluation',
     'genrec_jax.ids',
     'genrec_jax.models',
+    'genrec_jax.reporting',
     'genrec_jax.tasks',
     'genrec_jax.training',
     'genrec_jax._configs',
@@ -72,6 +73,7 @@ setuptools.setup(
     'genrec_jax._gin': 'gin',
   },
   package_data={
+    'genrec_jax.reporting': ['page.html'],
     'genrec_jax.tasks': ['templates/*.toml'],
     'genrec_jax._configs': ['*/*.toml'],
     'genrec_jax._gin': ['*/*.gin'],

@@ -52,6 +52,9 @@ def disk_errors(path: PathLike) -> Iterator[None]:
       errno.EDQUOT: 'the disk quota is used up; free some space or choose'
       ' another place',
       errno.EACCES: 'it is not writable; choose another place',
+      errno.ENOTDIR: 'a file is in the way of a directory; choose another'
+      ' place',
+      errno.EEXIST: 'a file is in the way of a directory; choose another place',
       errno.EROFS: 'it is on a read-only disk; choose another place',
     }
     if error.errno not in reasons:
@@ -152,7 +155,13 @@ def read_manifest(directory: PathLike, kind: str) -> dict[str, Any]:
       f' command that makes it (`genrec --help` lists them in order), or'
       ' pass the right directory.'
     )
-  manifest = json.loads(path.read_text(encoding='utf-8'))
+  try:
+    manifest = json.loads(path.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise GenrecError(
+      f'{path} is damaged ({error}); run the command that makes the {kind}'
+      ' again.'
+    ) from error
   if manifest.get('kind') != kind:
     raise GenrecError(
       f'{os.fspath(directory)} holds a {manifest.get("kind")!r} artefact,'

@@ -222,7 +222,9 @@ def configure(
   for function in entries.values():
     gin.external_configurable(function, module=function.__module__)
   try:
-    gin.parse_config_files_and_bindings(files, given, finalize_config=False)
+    gin.parse_config_files_and_bindings(files, (), finalize_config=False)
+    check_macros(bindings, gin.config_str())
+    gin.parse_config(given)
     if gin_files:
       artifacts.write_text(stored, gin.config_str())
     gin.finalize()
@@ -235,6 +237,19 @@ def configure(
   return {
     name: gin.get_configurable(function) for name, function in entries.items()
   }
+
+
+def check_macros(bindings: Sequence[str], config: str) -> None:
+  """Refuses to bind a macro that no gin file sets or reads."""
+  known = set(re.findall(r'^(\w+) = |%(\w+)', config, re.MULTILINE))
+  known = {name for names in known for name in names if name}
+  for binding in bindings:
+    name = binding.split(' = ')[0]
+    if re.fullmatch(r'\w+', name) and name not in known | {'RUN_DIR'}:
+      raise GenrecError(
+        f'No gin file of this run has a macro {name}{_suggest(name, known)};'
+        f' it has: {", ".join(sorted(known)) or "none"}.'
+      )
 
 
 def gin_search_paths() -> list[pathlib.Path]:
@@ -306,6 +321,8 @@ def _gin_error(error: Exception, files: Sequence[str]) -> GenrecError:
     text,
   )
   hint = ''
+  if 'malformed node' in text:
+    hint = '. A string needs quotes: --gin.NAME="\'text\'"'
   if unknown:
     name = next(group for group in unknown.groups() if group)
     known = {s.split('.')[-1] for s in gin.config._REGISTRY._selector_map}

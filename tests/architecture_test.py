@@ -92,3 +92,10 @@ for module in {lean!r}:
 @pytest.mark.parametrize('module', modules())
 def test_files_stay_readable_in_one_sitting(module):
   assert len(modules()[module].read_text().splitlines()) <= 400
+
+
+def test_setup_names_every_package():
+  setup = (ROOT / 'setup.py').read_text()
+  for path in PACKAGE.rglob('__init__.py'):
+    name = '.'.join(path.parent.relative_to(ROOT).parts)
+    assert f"'{name}'," in setup, f'{name} is not in setup.py'

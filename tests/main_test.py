@@ -55,6 +55,16 @@ def test_each_command_has_help(command, capsys):
         'train',
         '--run_dir=r',
         '--gin_file=experiments/tiny.gin',
+        '--gin.TRAIN_STEPZ=1',
+      ],
+      'did you mean TRAIN_STEPS',
+    ),
+    (['prepare', '--run_dir=/dev/null/r', '--dataset=simulator'], 'in the way'),
+    (
+      [
+        'train',
+        '--run_dir=r',
+        '--gin_file=experiments/tiny.gin',
         '--gin.DATASET=1',
       ],
       'No tokens at',
