@@ -3,8 +3,8 @@
 Needs `torch` and `transformers`, which the package and its tests do not. Run
 it in an environment of its own, from the root of the repository:
 
-    python -m venv /tmp/hf && /tmp/hf/bin/pip install torch transformers
-    /tmp/hf/bin/python tools/make_t5_golden.py
+    python -m venv .venv-hf && .venv-hf/bin/pip install torch transformers
+    .venv-hf/bin/python tools/make_t5_golden.py
 
 For a tiny random T5 1.0 and T5 1.1 it stores the weights, a batch with
 padding, and what Hugging Face makes of them: logits, mean loss and a greedy
