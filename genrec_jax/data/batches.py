@@ -26,6 +26,21 @@ Batch = dict[str, np.ndarray]
 CHOICES = 4096
 
 
+def check_position(state: dict[str, Any], settings: dict[str, Any]) -> None:
+  """Refuses a data position that was saved among other batches.
+
+  Raises:
+    GenrecError: if `state` holds other values than `settings`.
+  """
+  for name, value in settings.items():
+    if state.get(name) != value:
+      raise GenrecError(
+        f'The data position was saved with {name}={state.get(name)}, but'
+        f' this run has {name}={value}; resume with the settings and data'
+        ' of that run, or start a new one.'
+      )
+
+
 class TrainBatches:
   """An endless iterator over shuffled batches of one bucket each.
 
@@ -164,13 +179,7 @@ class TrainBatches:
     Raises:
       GenrecError: if it was a position among other batches.
     """
-    for name, value in self._settings.items():
-      if state.get(name) != value:
-        raise GenrecError(
-          f'The data position was saved with {name}={state.get(name)}, but'
-          f' this run has {name}={value}; resume with the settings and data'
-          ' of that run, or start a new one.'
-        )
+    check_position(state, self._settings)
     self._next = state['next_batch']
 
   def _source_and_turn(self, number: int) -> tuple[_Source, int]:

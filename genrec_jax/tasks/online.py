@@ -9,7 +9,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from genrec_jax.data.batches import Batch
+from genrec_jax.data.batches import Batch, check_position
 from genrec_jax.types import PAD_ID, GenrecError
 
 TOO_LONG = 'an example is longer than allowed'
@@ -104,13 +104,7 @@ class TaskBatches:
     Raises:
       GenrecError: if it was a position among other batches.
     """
-    for name, value in self._settings.items():
-      if state.get(name) != value:
-        raise GenrecError(
-          f'The data position was saved with {name}={state.get(name)}, but'
-          f' this run has {name}={value}; resume with the settings of that'
-          ' run, or start a new one.'
-        )
+    check_position(state, self._settings)
     self._go_to(state['epoch'], state['batch'])
 
   def _go_to(self, epoch: int, batch: int) -> None:
