@@ -7,12 +7,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from genrec_jax.ids.collisions import (
+  POLICIES,
+  SHARERS,
   collision_rate,
   extra_digit,
-  nearest,
+  free_codes,
   nearest_free,
+  resolve_collisions,
+  sinkhorn,
+  squared_error,
 )
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.ids.kmeans import nearest
 from genrec_jax.types import GenrecError
 
 CROWDED = hnp.arrays(
@@ -58,11 +64,11 @@ def quantizers(draw):
   return vectors, codebooks, seed
 
 
-@hypothesis.given(quantizers())
+@hypothesis.given(quantizers(), st.sampled_from(list(SHARERS)))
 @quick
-def test_nearest_free_codes_are_unique_up_to_a_full_table(quantizer):
+def test_freed_codes_are_unique_up_to_a_full_table(quantizer, sharer):
   vectors, codebooks, seed = quantizer
-  codes = nearest_free(vectors, codebooks, seed=seed)
+  codes = free_codes(vectors, codebooks, share_out=SHARERS[sharer], seed=seed)
   ItemIds(codes=codes, codebook_sizes=tuple(map(len, codebooks)))
 
 
@@ -98,3 +104,51 @@ def test_the_item_nearest_to_a_code_gets_it():
 def test_more_items_than_codes_are_refused():
   with pytest.raises(GenrecError, match='5 items do not fit into 4 codes'):
     nearest_free(np.zeros((5, 1)), [np.zeros((2, 1)), np.zeros((2, 1))])
+
+
+def crowd():
+  """Five hundred items, most near few points, and codes for 512."""
+  generator = np.random.default_rng(0)
+  codebooks = [generator.normal(size=(n, 4)).astype('f') for n in (8, 64)]
+  vectors = generator.normal(size=(500, 4)) * generator.random((500, 1))
+  vectors = vectors.astype('f')
+  return plain_codes(vectors, codebooks), vectors, codebooks
+
+
+@pytest.mark.parametrize('policy', POLICIES)
+def test_every_policy_parts_all_items_and_says_what_it_cost(policy):
+  codes, vectors, codebooks = crowd()
+  unique, sizes, facts = resolve_collisions(
+    codes, vectors, codebooks, policy=policy
+  )
+  assert ItemIds(codes=unique, codebook_sizes=sizes).num_items == 500
+  assert facts['collision_rate'] == collision_rate(codes) > 0.5
+  if policy == 'extra_digit':
+    return
+  moved = (unique != codes).any(axis=1)
+  assert facts['moved'] == moved.mean()
+  extra = squared_error(vectors, codebooks, unique)
+  extra -= squared_error(vectors, codebooks, codes)
+  variance = vectors.var(axis=0).sum() * 500
+  assert facts['extra_error'] == pytest.approx(extra / variance, abs=1e-5)
+
+
+def test_an_optimal_assignment_costs_least_and_sinkhorn_is_close():
+  generator = np.random.default_rng(0)
+  points = generator.normal(size=(60, 1, 4)) * generator.random((60, 1, 1))
+  centroids = generator.normal(size=(64, 4))
+  distances = ((points - centroids) ** 2).sum(axis=2).astype('f')
+  rows = np.arange(60)
+  cost = {
+    name: distances[rows, share_out(distances, 1)].sum()
+    for name, share_out in SHARERS.items()
+  }
+  assert cost['hungarian'] < cost['sinkhorn'] < 1.1 * cost['hungarian']
+  assert cost['sinkhorn'] < cost['nearest_free']
+
+
+def test_sinkhorn_keeps_to_the_room_in_a_cell():
+  distances = np.random.default_rng(0).random((40, 4)).astype('f')
+  distances[:, 0] -= 1  # what all want
+  counts = np.bincount(sinkhorn(distances, 12), minlength=4)
+  assert counts.max() <= 12 and counts[0] > 9

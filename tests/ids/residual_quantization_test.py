@@ -1,15 +1,15 @@
 """Tests of residual k-means."""
 
+import jax
 import numpy as np
 import pytest
 
-from genrec_jax.ids.collisions import nearest
+from genrec_jax.ids.collisions import POLICIES
 from genrec_jax.ids.residual_quantization import (
-  kmeans,
-  lloyd,
   residual_codes,
   residual_kmeans,
 )
+from genrec_jax.types import GenrecError
 
 
 def planted_vectors(num_clusters=8, size=40, dimensions=16):
@@ -51,32 +51,7 @@ def test_each_level_leaves_less_unexplained():
   assert unexplained[3] == pytest.approx(error, rel=1e-3)
 
 
-def test_nearest_agrees_with_all_distances():
-  generator = np.random.default_rng(0)
-  points = generator.normal(size=(300, 5)).astype(np.float32)
-  centroids = generator.normal(size=(2**17, 5)).astype(np.float32)  # 3 blocks
-  codes, distances = nearest(points, centroids)
-  for row in (0, 127, 128, 299):
-    table = ((points[row] - centroids) ** 2).sum(axis=1)
-    assert codes[row] == table.argmin()
-    assert distances[row] == pytest.approx(table.min(), abs=1e-5)
-
-
-def test_empty_clusters_start_again():
-  points = np.repeat(np.eye(6, dtype=np.float32), 5, axis=0)
-  start = np.zeros((6, 6), np.float32)  # one cluster takes all points
-  codes, distances = nearest(points, lloyd(points, start, num_iterations=20))
-  assert len(set(codes.tolist())) == 6
-  np.testing.assert_allclose(distances, 0, atol=1e-6)
-
-
-def test_fewer_points_than_codes_are_each_a_centroid():
-  points = np.arange(6, dtype=np.float32).reshape(3, 2)
-  _, distances = nearest(points, kmeans(points, 8))
-  np.testing.assert_allclose(distances, 0, atol=1e-6)
-
-
-@pytest.mark.parametrize('collisions', ['extra_digit', 'nearest_free'])
+@pytest.mark.parametrize('collisions', POLICIES)
 def test_ids_depend_on_the_seed_alone(collisions):
   ids = [planted_ids(collisions=collisions, seed=seed) for seed in (1, 1, 2)]
   assert ids[0].fingerprint == ids[1].fingerprint != ids[2].fingerprint
@@ -88,3 +63,40 @@ def test_nearest_free_ids_stay_as_long_as_they_were():
   assert longer.facts['collision_rate'] == moved.facts['collision_rate'] > 0
   assert (longer.num_levels, moved.num_levels) == (4, 3)
   assert 0 < moved.facts['moved'] < 1
+
+
+def test_a_level_of_more_codes_than_items_is_refused():
+  with pytest.raises(GenrecError, match='codebook_size=321 .* the 320 items'):
+    residual_kmeans(
+      np.zeros(0, int), np.zeros(0, int), 0, 320, codebook_size=321
+    )
+
+
+def test_balanced_levels_are_used_evenly():
+  vectors = np.random.default_rng(0).gumbel(size=(600, 3)).astype('f')
+  plain, _, _ = residual_codes(vectors, num_levels=2, codebook_size=16)
+  even, _, left = residual_codes(
+    vectors, num_levels=2, codebook_size=16, balanced=True
+  )
+  assert left[1] < left[0] < 0.5
+  most = [np.bincount(codes[:, 0]).max() for codes in (plain, even)]
+  assert most[1] < 1.2 * 600 / 16 < 1.5 * 600 / 16 < most[0]
+
+
+def test_sharded_codes_are_the_codes_of_one_device():
+  mesh = jax.make_mesh((8,), ('data',))
+  vectors = np.random.default_rng(0).normal(size=(5000, 8)).astype('f')
+  for balanced in (False, True):
+    one, many = (
+      residual_codes(
+        vectors,
+        num_levels=2,
+        codebook_size=16,
+        num_iterations=5,
+        balanced=balanced,
+        mesh=devices,
+      )
+      for devices in (None, mesh)
+    )
+    np.testing.assert_array_equal(one[0], many[0])
+    np.testing.assert_array_equal(one[1], many[1])
