@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,6 +14,22 @@ from genrec_jax.data import token_cache
 from genrec_jax.data.batches import TrainBatches, suggest_buckets
 from genrec_jax.training import partitioning, trainer
 from genrec_jax.types import PathLike
+
+# What may change while a run goes on: how long it is, how often it is looked
+# at, where it is computed. A schedule that ends with num_steps binds it once
+# more under its own name, which is not among these.
+HARMLESS = (
+  'train.train.num_steps',
+  'train.train.eval_period',
+  'train.train.checkpoint_period',
+  'train.train.log_period',
+  'train.train.keep',
+  'train.train.early_stopping_patience',
+  'train.train.model_parallel',
+  'train.train.axis_rules',
+  'train.train.accept_changes',
+  'evaluate.make_evaluate_fn.batch_size',
+)
 
 
 def cached_batches(
@@ -76,6 +93,8 @@ def train(
   model_parallel: int = 1,
   axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
   accumulation_steps: int = 1,
+  accept_changes: bool = False,
+  settings: Mapping[str, Any] | None = None,
 ) -> trainer.Progress:
   """Trains a model on `<run_dir>/tokens`; see training/trainer.py.
 
@@ -101,6 +120,10 @@ def train(
     model_parallel: devices that share one copy of the model.
     axis_rules: logical axis to mesh axis.
     accumulation_steps: parts of a batch that are computed one by one.
+    accept_changes: go on from a checkpoint that was trained with other
+      settings than these.
+    settings: JSON values by name that the arguments stand for; the command
+      gives all that is bound. None: they are not compared.
 
   Returns:
     The best step and value.
@@ -130,6 +153,10 @@ def train(
     model_parallel=model_parallel,
     axis_rules=axis_rules,
     accumulation_steps=accumulation_steps,
+    settings=None
+    if settings is None
+    else {k: v for k, v in settings.items() if k not in HARMLESS},
+    accept_changes=accept_changes,
     inputs={
       'tokens': cache.fingerprint,
       'vocabulary': cache.vocabulary_fingerprint,

@@ -85,6 +85,13 @@ def test_a_run_directory_is_trained_on_its_tokens_alone(tiny, tmp_path):
   assert progress.best_value == rows[1]['recall@10']
   assert rows[1]['n'] == 30
 
+  assert train.train(**settings, settings={'train.train.seed': 0}) == progress
+  more = settings | {'num_steps': 4}
+  harmless = {'train.train.seed': 0, 'train.train.num_steps': 4}
+  assert train.train(**more, settings=harmless).best_step in (3, 4)
+  with pytest.raises(GenrecError, match='train.train.seed was 0 and is 1'):
+    train.train(**more, settings={'train.train.seed': 1})
+
   write_tokens(tmp_path, seed=1)
   with pytest.raises(GenrecError, match='train in another run_dir'):
     train.train(**(settings | {'num_steps': 4}))

@@ -1,6 +1,6 @@
 """Checkpoints: Orbax, in the tree that T5X reads and writes.
 
-  checkpoints/manifest.json      what the run was trained on
+  checkpoints/manifest.json      what the run was trained on, and with
   checkpoints/checkpoint_N/
     state      {target: params, state: {step, param_states: optimizer state}}
     dataset    the position in the data, JSON

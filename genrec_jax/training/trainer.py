@@ -24,6 +24,7 @@ import jax
 from genrec_jax.training import optimizers, partitioning, steps, writers
 from genrec_jax.training.checkpoints import Checkpoints
 from genrec_jax.training.prefetch import Prefetched, Prefetcher
+from genrec_jax.training.settings import keep_settings
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 PyTree = Any
@@ -68,6 +69,8 @@ def train(
   axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
   accumulation_steps: int = 1,
   inputs: Mapping[str, str] | None = None,
+  settings: Mapping[str, Any] | None = None,
+  accept_changes: bool = False,
   devices=None,
 ) -> Progress:
   """Trains a model, or goes on from the last checkpoint of the run.
@@ -96,6 +99,9 @@ def train(
     accumulation_steps: parts of a batch that are computed one by one.
     inputs: fingerprints of what is trained on; checkpoints of others are
       refused.
+    settings: what else made the run, JSON values by name; None for nothing.
+    accept_changes: go on from checkpoints of other settings; else they are
+      refused.
     devices: which devices to use; by default all.
 
   Returns:
@@ -121,6 +127,10 @@ def train(
     batches = make_train_batches()
 
     start = checkpoints.latest_step() or 0
+    for line in keep_settings(
+      checkpoints.directory, settings, step=start, accept=accept_changes
+    ):
+      say(line)
     if start:
       state, position, progress = checkpoints.restore(abstract, start)
       progress = Progress(**progress)
