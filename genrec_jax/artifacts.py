@@ -114,6 +114,15 @@ def write_json(path: PathLike, value: Any) -> None:
   write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + '\n')
 
 
+def append_json(path: PathLike, value: Any) -> None:
+  """Adds a line of JSON to a file, which is made if it is not there."""
+  path = pathlib.Path(path)
+  with disk_errors(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'a', encoding='utf-8') as file:
+      file.write(json.dumps(value, ensure_ascii=False) + '\n')
+
+
 def write_manifest(
   directory: PathLike,
   *,

@@ -11,7 +11,6 @@ function is a flag. One gin file describes a whole run; it is kept as
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -23,7 +22,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from genrec_jax import artifacts
+from genrec_jax import arguments as command_line
+from genrec_jax import artifacts, configuration
 from genrec_jax.types import GenrecError, unknown_name
 
 # In the order in which one runs them; `run` runs them all.
@@ -37,12 +37,6 @@ PIPELINE = (
   'report',
 )
 COMMANDS = {name: f'genrec_jax.{name}' for name in PIPELINE}
-
-GIN_HELP = """\
---run_dir=DIR         the run's directory; every command reads and writes there
---gin_file=FILE       a gin file (experiments/quickstart.gin); repeatable.
-                      Default: config.gin of the run directory, if there
---gin.NAME=VALUE      binds a macro or parameter over the files; repeatable"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,27 +81,37 @@ def run_command(arguments: list[str]) -> int:
   if any(a in ('--help', '-h') for a in arguments):
     print(command_help(command))
     return 0
-  flags, gin_files, bindings = parse_arguments(arguments)
+  texts, gin_files, bindings = command_line.parse(arguments)
   steps = PIPELINE if command == 'run' else (command,)
   entries = {step: entry_function(step) for step in steps}
-  run_dir = flags.get('run_dir')
+  run_dir = texts.pop('run_dir', None)
   if run_dir is None:
     raise GenrecError(
       f'`genrec {command}` needs --run_dir=DIR, the directory where this'
       ' run keeps its artefacts (for example --run_dir=runs/first).'
     )
-  for flag in flags:
-    if flag != 'run_dir' and command == 'run':
-      raise GenrecError(
-        f'`genrec run` takes no --{flag}; bind it in the gin file or with'
-        ' --gin.COMMAND.ARGUMENT=VALUE, or run the commands one by one.'
-      )
-    check_flag(command, entries[steps[0]], flag)
-  configured = configure(run_dir, gin_files, bindings, entries)
+  if command == 'run' and texts:
+    raise GenrecError(
+      f'`genrec run` takes no --{next(iter(texts))}; bind it in the gin file or'
+      ' with --gin.COMMAND.ARGUMENT=VALUE, or run the commands one by one.'
+    )
+  flags = {
+    name: command_line.read_flag(command, entries[steps[0]], name, text)
+    for name, text in texts.items()
+  }
+  configured, config = configure(run_dir, gin_files, bindings, entries)
   for step in steps:
     if len(steps) > 1:
       print(f'\n── {step} ' + '─' * (72 - len(step)), flush=True)
-    call(step, configured[step], flags)
+    given = {'run_dir': run_dir, **flags}
+    if 'settings' in inspect.signature(entries[step]).parameters:
+      given['settings'] = bound_values(entries[step]) | {
+        f'{step}.{step}.{name}': value for name, value in flags.items()
+      }
+    with configuration.recorded(
+      run_dir, step, texts, gin_files, bindings, config
+    ):
+      call(step, configured[step], given)
   return 0
 
 
@@ -124,55 +128,10 @@ def overview() -> str:
 def command_help(command: str) -> str:
   """Returns the help of one command, from its entry function."""
   if command == 'run':
-    return f'Runs {", ".join(PIPELINE)}.\n\n{GIN_HELP}'
-  function = entry_function(command)
-  lines = [
-    f'genrec {command}',
-    '',
-    inspect.getdoc(function) or '',
-    '',
-    'Flags:',
-    textwrap.indent(GIN_HELP, '  '),
-  ]
-  for name, parameter in inspect.signature(function).parameters.items():
-    if name == 'run_dir':
-      continue
-    default = parameter.default
-    value = (
-      '(required)'
-      if default is inspect.Parameter.empty
-      else f'(default: {_short(default)})'
-    )
-    lines.append(f'  --{name}  {value}')
-  return '\n'.join(lines)
-
-
-def parse_arguments(
-  arguments: Sequence[str],
-) -> tuple[dict[str, Any], list[str], list[str]]:
-  """Splits arguments into (flags by name, gin files, gin bindings)."""
-  flags, gin_files, bindings = {}, [], []
-  waiting = list(arguments)
-  while waiting:
-    argument = waiting.pop(0)
-    match = re.fullmatch(r'--([^=]+?)(?:=(.*))?', argument, re.DOTALL)
-    if match is None:
-      raise GenrecError(
-        f'Got {argument!r}, expected --NAME=VALUE; see `genrec --help`.'
-      )
-    name, value = match.groups()
-    if value is None:
-      if waiting and not waiting[0].startswith('--'):
-        value = waiting.pop(0)
-      else:
-        value = 'True'
-    if name == 'gin_file':
-      gin_files.append(value)
-    elif name.startswith('gin.'):
-      bindings.append(f'{name[len("gin.") :]} = {value}')
-    else:
-      flags[name.replace('-', '_')] = _literal(value)
-  return flags, gin_files, bindings
+    return f'Runs {", ".join(PIPELINE)}.\n\n{configuration.GIN_HELP}'
+  return command_line.help_text(
+    command, entry_function(command), configuration.GIN_HELP
+  )
 
 
 def entry_function(command: str) -> Callable[..., Any]:
@@ -184,26 +143,20 @@ def entry_function(command: str) -> Callable[..., Any]:
   return getattr(module, command)
 
 
-def check_flag(command: str, function: Callable[..., Any], flag: str) -> None:
-  """Raises an error that lists the known flags if `flag` is none of them."""
-  known = list(inspect.signature(function).parameters)
-  if flag not in known and flag != 'run_dir':
-    raise GenrecError(
-      f'`genrec {command}` has no --{flag}{_suggest(flag, known)}; it takes:'
-      f' {", ".join(f"--{name}" for name in known)}.'
-    )
-
-
 def configure(
   run_dir: str,
   gin_files: Sequence[str],
   bindings: Sequence[str],
   entries: dict[str, Callable[..., Any]],
-) -> dict[str, Callable[..., Any]]:
-  """Parses the run's gin configuration; returns the entries bound by it.
+) -> tuple[dict[str, Callable[..., Any]], str]:
+  """Parses the run's gin configuration.
 
   With --gin_file, files and bindings become the run's `config.gin`. Without,
-  that file is read back, and bindings hold for this command alone.
+  that file is read back, and bindings hold for this command alone (those that
+  stayed would make a look at the test part a habit).
+
+  Returns:
+    The entries bound by it, and its text.
   """
   import gin
 
@@ -211,11 +164,11 @@ def configure(
   # Beside files gin looks into Python packages, and it breaks on a folder that
   # is none, such as the runs/ that people keep where they work.
   del gin.config._FILE_READERS[1:]
-  stored = pathlib.Path(run_dir) / 'config.gin'
-  files = [find_gin_file(name) for name in gin_files]
+  stored = pathlib.Path(run_dir) / configuration.CONFIG
+  files = [configuration.find_gin_file(name) for name in gin_files]
   if not files and stored.exists():
     files = [str(stored)]
-  for place in gin_search_paths():
+  for place in configuration.gin_search_paths():
     gin.add_config_file_search_path(str(place))
   # Macros a gin file may use; flags and bindings win over them.
   given = [f'RUN_DIR = {os.fspath(run_dir)!r}', *bindings]
@@ -225,8 +178,8 @@ def configure(
     gin.parse_config_files_and_bindings(files, (), finalize_config=False)
     check_macros(bindings, gin.config_str())
     gin.parse_config(given)
-    if gin_files:
-      artifacts.write_text(stored, gin.config_str())
+    check_types()
+    config = gin.config_str()
     gin.finalize()
   except ModuleNotFoundError as error:
     raise _missing_package('this configuration', error) from error
@@ -234,9 +187,71 @@ def configure(
     if isinstance(error, GenrecError):
       raise
     raise _gin_error(error, files) from error
-  return {
+  bound = {
     name: gin.get_configurable(function) for name, function in entries.items()
   }
+  return bound, config
+
+
+def check_types() -> None:
+  """Refuses a bound value that is not of the type of its argument."""
+  from gin import config
+
+  for (_, selector), values in config._CONFIG.items():
+    function = config._REGISTRY[selector].wrapped
+    if selector.startswith('gin.'):
+      continue
+    hints = command_line.hints(function)
+    for name, value in values.items():
+      place = f'{selector.removeprefix("genrec_jax.")}.{name}'
+      macro, value = _follow(value)
+      if macro:
+        command_line.check(macro, value, hints[name], f' for {place}')
+      else:
+        command_line.check(place, value, hints[name])
+
+
+def bound_values(function: Callable[..., Any]) -> dict[str, Any]:
+  """Returns what is bound to a function and to all that it refers to.
+
+  By `module.function.argument`, as text or JSON values, without the arguments
+  that are at their defaults and without places (`run_dir`).
+  """
+  from gin import config
+
+  found, waiting, seen = {}, [f'{function.__module__}.{function.__name__}'], []
+  while waiting:
+    selector = waiting.pop(0)
+    seen.append(selector)
+    registered = config._REGISTRY[selector].wrapped
+    parameters = inspect.signature(registered).parameters
+    for (_, other), values in config._CONFIG.items():
+      for name, value in values.items() if other == selector else ():
+        value = _follow(value)[1]
+        configurable = getattr(value, 'configurable', None)
+        reference = configurable and configurable.selector
+        if reference and reference not in (*waiting, *seen):
+          waiting.append(reference)
+        if name in parameters and value == parameters[name].default:
+          continue
+        if name != 'run_dir':
+          place = f'{selector.removeprefix("genrec_jax.")}.{name}'
+          found[place] = str(value) if reference else value
+  return found
+
+
+def _follow(value: Any) -> tuple[str | None, Any]:
+  """Returns the macro that a bound value names, if any, and its value."""
+  from gin import config
+
+  macro = None
+  while getattr(value, 'selector', None) == 'gin.macro':
+    macro = value.scoped_selector.removesuffix('/gin.macro')
+    bound = config._CONFIG.get((macro, 'gin.macro'), {})
+    if 'value' not in bound:
+      break  # gin itself says what is required
+    value = bound['value']
+  return macro, value
 
 
 def check_macros(bindings: Sequence[str], config: str) -> None:
@@ -247,35 +262,10 @@ def check_macros(bindings: Sequence[str], config: str) -> None:
     name = binding.split(' = ')[0]
     if re.fullmatch(r'\w+', name) and name not in known | {'RUN_DIR'}:
       raise GenrecError(
-        f'No gin file of this run has a macro {name}{_suggest(name, known)};'
+        f'No gin file of this run has a macro {name}'
+        f'{command_line.suggest(name, known)};'
         f' it has: {", ".join(sorted(known)) or "none"}.'
       )
-
-
-def gin_search_paths() -> list[pathlib.Path]:
-  """Returns where gin files are looked for, after the current directory."""
-  package = pathlib.Path(__file__).resolve().parent
-  return [
-    path for path in (package.parent / 'gin', package / '_gin') if path.is_dir()
-  ]
-
-
-def find_gin_file(name: str) -> str:
-  """Returns the path of a gin file, here or in the search paths."""
-  places = [pathlib.Path(), *gin_search_paths()]
-  for place in places:
-    if (place / name).is_file():
-      return str(place / name)
-  known = sorted(
-    str(path.relative_to(place))
-    for place in gin_search_paths()
-    for path in place.glob('experiments/*.gin')
-  )
-  raise GenrecError(
-    f'No gin file {name!r}; it is looked for here and in'
-    f' {", ".join(map(str, places[1:]))}. Experiments there:'
-    f' {", ".join(known)}.'
-  )
 
 
 def call(command: str, function: Callable[..., Any], flags) -> Any:
@@ -326,7 +316,7 @@ def _gin_error(error: Exception, files: Sequence[str]) -> GenrecError:
   if unknown:
     name = next(group for group in unknown.groups() if group)
     known = {s.split('.')[-1] for s in gin.config._REGISTRY._selector_map}
-    hint = _suggest(name.split('.')[-1], known)
+    hint = command_line.suggest(name.split('.')[-1], known)
   where = f' in {", ".join(files)}' if files else ''
   return GenrecError(
     f'The gin configuration{where} does not hold together: {text}{hint}.'
@@ -355,27 +345,6 @@ def _missing_package(
     f" pip install 'genrec_jax[{extras[package]}]' (or '.[{extras[package]}]'"
     ' in a checkout).'
   )
-
-
-def _suggest(name: str, known) -> str:
-  close = difflib.get_close_matches(name, list(known), n=1)
-  return f' (did you mean {close[0]}?)' if close else ''
-
-
-def _literal(text: str) -> Any:
-  """Reads a Python literal; anything else is a string."""
-  try:
-    return ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    return text
-
-
-def _short(value: Any) -> str:
-  if isinstance(value, tuple):
-    return f'({", ".join(map(_short, value))})'
-  if callable(value):
-    return getattr(value, '__name__', str(value))
-  return repr(value)
 
 
 def _first_sentence(module: str) -> str:

@@ -21,17 +21,18 @@ def cleared():
 
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_an_experiment_configures_every_command(name, tmp_path):
-  configured = main.configure(
+  configured, config = main.configure(
     str(tmp_path),
     [f'experiments/{name}'],
     ["DATASET = 'simulator'"],
     {command: main.entry_function(command) for command in main.PIPELINE},
   )
   assert set(configured) == set(main.PIPELINE)
-  stored = main.configure(
+  (tmp_path / 'config.gin').write_text(config)
+  stored, again = main.configure(
     str(tmp_path), [], [], {'train': main.entry_function('train')}
   )
-  assert set(stored) == {'train'}
+  assert set(stored) == {'train'} and again == config
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -48,6 +49,33 @@ def test_a_model_has_an_optimizer_and_its_vocabulary(
   model = gin.query_parameter('train.train.model').scoped_configurable_fn()
   assert model.module.config.vocab_size == 1152
   assert model.optimizer_def is not None
+
+
+def test_the_settings_of_a_run_are_its_values_and_not_its_places(tmp_path):
+  main.configure(
+    str(tmp_path),
+    ['experiments/tiny.gin'],
+    ["DATASET = 'simulator'", 'BATCH_SIZE = 32', 'WEIGHT_DECAY = 0.0'],
+    {'train': train.train},
+  )
+  settings = main.bound_values(train.train)
+  assert settings['train.cached_batches.batch_size'] == 32
+  assert settings['training.optimizers.cosine.num_steps'] == 2000
+  assert settings['models.transformer.T5Config.emb_dim'] == 64
+  assert (
+    settings['training.optimizers.adamw.learning_rate']
+    == '@optimizers.cosine()'
+  )
+  # At its default, a place, and nothing that training looks at.
+  assert 'training.optimizers.adamw.weight_decay' not in settings
+  assert not {name for name in settings if 'run_dir' in name}
+  assert not {name for name in settings if 'tokenize' in name}
+  assert set(train.HARMLESS) & set(settings) == {
+    'train.train.num_steps',
+    'train.train.eval_period',
+    'train.train.checkpoint_period',
+    'train.train.log_period',
+  }
 
 
 def test_nothing_in_gin_is_a_package():

@@ -2,7 +2,8 @@ import errno
 
 import pytest
 
-from genrec_jax import artifacts, main
+from genrec_jax import arguments, artifacts, main
+from genrec_jax.training import writers
 from genrec_jax.types import GenrecError
 
 
@@ -59,13 +60,25 @@ def test_each_command_has_help(command, capsys):
       ],
       'did you mean TRAIN_STEPS',
     ),
+    (['train', '--run_dir=r', '--num_steps=many'], "--num_steps = 'many'"),
+    (
+      [
+        'prepare',
+        '--run_dir=r',
+        '--gin_file=experiments/tiny.gin',
+        "--gin.DATASET='simulator'",
+        "--gin.BATCH_SIZE='abc'",
+      ],
+      "BATCH_SIZE = 'abc' for train.cached_batches.batch_size, expected a"
+      ' whole number',
+    ),
     (['prepare', '--run_dir=/dev/null/r', '--dataset=simulator'], 'in the way'),
     (
       [
         'train',
         '--run_dir=r',
         '--gin_file=experiments/tiny.gin',
-        '--gin.DATASET=1',
+        "--gin.DATASET='simulator'",
       ],
       'No tokens at',
     ),
@@ -103,26 +116,41 @@ def test_a_directory_is_replaced_whole_or_not_at_all(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['artefact']
 
 
-def test_bindings_alone_are_not_kept(tmp_path):
+def test_a_refused_command_leaves_the_configuration_as_it_was(tmp_path):
   run_dir = tmp_path / 'run'
-  arguments = ['train', f'--run_dir={run_dir}']
-  kept = [
-    '--gin_file=experiments/tiny.gin',
-    '--gin.DATASET=1',
-    '--gin.TRAIN_STEPS=7',
-  ]
-  assert main.main([*arguments, *kept]) == 1  # no tokens
+  prepare = ['prepare', f'--run_dir={run_dir}']
+  tiny = ['--gin_file=experiments/tiny.gin', "--gin.DATASET='simulator'"]
+  assert main.main([*prepare, *tiny, '--k_core=1000']) == 1
+  assert not (run_dir / 'config.gin').exists()
+  assert main.main([*prepare, *tiny]) == 0
   config = (run_dir / 'config.gin').read_text()
-  assert 'TRAIN_STEPS = 7' in config
-  assert main.main([*arguments, '--gin.TRAIN_STEPS=9']) == 1
+  assert "DATASET = 'simulator'" in config
+  assert main.main([*prepare, *tiny, '--gin.SEED=1', '--k_core=1000']) == 1
   assert (run_dir / 'config.gin').read_text() == config
 
 
-def test_a_literal_is_read_and_anything_else_is_text():
-  flags, files, bindings = main.parse_arguments(
+def test_what_each_command_ran_with_is_recorded(tmp_path):
+  run_dir = tmp_path / 'run'
+  prepare = ['prepare', f'--run_dir={run_dir}']
+  tiny = ['--gin_file=experiments/tiny.gin', "--gin.DATASET='simulator'"]
+  assert main.main([*prepare, *tiny]) == 0
+  config = (run_dir / 'config.gin').read_text()
+  # A binding without a file holds for its command alone.
+  assert main.main([*prepare, '--gin.SEED=1', '--k_core=2']) == 0
+  assert main.main([*prepare, '--gin.SEED=1', '--k_core=1000']) == 1
+  assert (run_dir / 'config.gin').read_text() == config
+  first, second = writers.read_rows(run_dir / 'commands.jsonl')
+  assert first['gin_files'] == ['experiments/tiny.gin']
+  assert first['bindings'] == ["DATASET = 'simulator'"]
+  assert second['bindings'] == ['SEED = 1'] and second['gin_files'] == []
+  assert second['command'] == 'prepare' and second['flags'] == {'k_core': '2'}
+
+
+def test_arguments_are_split_by_what_they_are_for():
+  flags, files, bindings = arguments.parse(
     ['--seed=3', '--name=a=b', '--on', '--top-k', '5', '--gin.A=[1]']
   )
-  assert flags == {'seed': 3, 'name': 'a=b', 'on': True, 'top_k': 5}
+  assert flags == {'seed': '3', 'name': 'a=b', 'on': 'True', 'top_k': '5'}
   assert (files, bindings) == ([], ['A = [1]'])
 
 

@@ -1,0 +1,86 @@
+"""Configuration files: where gin files lie, and what a command ran with."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import pathlib
+from collections.abc import Iterator, Sequence
+
+from genrec_jax import artifacts
+from genrec_jax.types import GenrecError
+
+CONFIG = 'config.gin'
+GIN_HELP = """\
+--run_dir=DIR         the run's directory; every command reads and writes there
+--gin_file=FILE       a gin file (experiments/quickstart.gin); repeatable.
+                      Default: config.gin of the run directory, if there
+--gin.NAME=VALUE      binds a macro or parameter over the files; repeatable"""
+
+
+def gin_search_paths() -> list[pathlib.Path]:
+  """Returns where gin files are looked for, after the current directory."""
+  package = pathlib.Path(__file__).resolve().parent
+  return [
+    path for path in (package.parent / 'gin', package / '_gin') if path.is_dir()
+  ]
+
+
+def find_gin_file(name: str) -> str:
+  """Returns the path of a gin file, here or in the search paths."""
+  places = [pathlib.Path(), *gin_search_paths()]
+  for place in places:
+    if (place / name).is_file():
+      return str(place / name)
+  known = sorted(
+    str(path.relative_to(place))
+    for place in gin_search_paths()
+    for path in place.glob('experiments/*.gin')
+  )
+  raise GenrecError(
+    f'No gin file {name!r}; it is looked for here and in'
+    f' {", ".join(map(str, places[1:]))}. Experiments there:'
+    f' {", ".join(known)}.'
+  )
+
+
+@contextlib.contextmanager
+def recorded(
+  run_dir: str,
+  command: str,
+  flags: dict[str, str],
+  gin_files: Sequence[str],
+  bindings: Sequence[str],
+  config: str,
+) -> Iterator[None]:
+  """Keeps what a command ran with, once it has done something.
+
+  A command that is refused leaves the record as it was. One that stops in good
+  order (a checkpoint saved on SIGTERM) has done its part.
+  """
+  status = 0
+  try:
+    yield
+  except SystemExit as stop:
+    status = stop.code
+    raise
+  except BaseException:
+    status = None
+    raise
+  finally:
+    if status is not None:
+      directory = pathlib.Path(run_dir)
+      if gin_files:
+        artifacts.write_text(directory / CONFIG, config)
+      now = datetime.datetime.now(datetime.UTC)
+      artifacts.append_json(
+        directory / 'commands.jsonl',
+        {
+          'time': now.isoformat(timespec='seconds'),
+          'command': command,
+          'status': status,
+          'flags': flags,
+          'gin_files': list(gin_files),
+          'bindings': list(bindings),
+        },
+      )
