@@ -42,7 +42,7 @@ def arrays_sha256(*arrays: np.ndarray) -> str:
 
 
 @contextlib.contextmanager
-def disk_errors(path: PathLike) -> Iterator[None]:
+def disk_errors(path: PathLike, action: str = 'write') -> Iterator[None]:
   """Turns a full disk or a forbidden path into an error with a way out."""
   try:
     yield
@@ -51,7 +51,7 @@ def disk_errors(path: PathLike) -> Iterator[None]:
       errno.ENOSPC: 'the disk is full; free some space or choose another place',
       errno.EDQUOT: 'the disk quota is used up; free some space or choose'
       ' another place',
-      errno.EACCES: 'it is not writable; choose another place',
+      errno.EACCES: 'permission is denied; choose another place',
       errno.ENOTDIR: 'a file is in the way of a directory; choose another'
       ' place',
       errno.EEXIST: 'a file is in the way of a directory; choose another place',
@@ -60,8 +60,21 @@ def disk_errors(path: PathLike) -> Iterator[None]:
     if error.errno not in reasons:
       raise
     raise GenrecError(
-      f'Cannot write {os.fspath(path)}: {reasons[error.errno]}. What was'
+      f'Cannot {action} {os.fspath(path)}: {reasons[error.errno]}. What was'
       ' there before is untouched.'
+    ) from error
+
+
+@contextlib.contextmanager
+def reading(path: PathLike) -> Iterator[None]:
+  """Turns a file or directory that may not be read into an error."""
+  try:
+    yield
+  except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+    raise GenrecError(
+      f'Cannot read {os.fspath(error.filename or path)}:'
+      f' {error.strerror.lower()}; let the user who runs this read it, or pass'
+      ' another path.'
     ) from error
 
 

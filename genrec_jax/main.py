@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # gin wraps what it passes on, and the number is left in the text alone.
     number = re.match(r'\[Errno (\d+)\]', str(error))
     try:
-      with artifacts.disk_errors(error.filename or 'the output'):
+      with artifacts.disk_errors(
+        error.filename or 'the output', 'read or write'
+      ):
         raise OSError(int(number[1]), '') if number else error
     except GenrecError as translated:
       _print_error(str(translated))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
+
+from genrec_jax import artifacts
 from genrec_jax.data import catalogue
 from genrec_jax.data.dataset import Dataset, build_dataset
 from genrec_jax.data.splits import SPLITS, Split, count_split, save_split
-from genrec_jax.types import PathLike, unknown_name
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 
 def prepare(
@@ -47,6 +50,10 @@ def prepare(
     duplicates: of a (user, item) pair: keep, first or last.
     k_core: fewest interactions of a user and of an item.
     seed: of random ties, and of the simulator.
+
+  Raises:
+    GenrecError: if files are missing, bad or not the expected ones, or the
+      split leaves nothing to validate or to test on.
   """
   description = catalogue.describe(dataset)
   protocol = {
@@ -82,11 +89,31 @@ def prepare(
   )
   built.facts['expected'] = variant
   parts = split_by(built)
+  _check_held_out(built, parts)
   directory = pathlib.Path(run_dir) / 'dataset'
-  built.save(directory)
-  save_split(parts, built, directory)
+  # The tables and their split appear together, or not at all.
+  with artifacts.write_directory(directory) as temporary:
+    built.write(temporary)
+    save_split(parts, built, temporary)
   print(_summary(built, parts))
   print(f'The data set is in {directory}', flush=True)
+
+
+def _check_held_out(dataset: Dataset, split: Split) -> None:
+  """Refuses a split of interactions with no validation or no test rows."""
+  rows = {part: n['rows'] for part, n in count_split(dataset, split).items()}
+  if not dataset.num_interactions or (rows['validation'] and rows['test']):
+    return
+  lengths = np.diff(dataset.user_offsets)
+  raise GenrecError(
+    f'The split {split.protocol} of {dataset.name} leaves'
+    f' {rows["validation"]:,} validation rows and {rows["test"]:,} test rows of'
+    f' {dataset.num_interactions:,} interactions: there would be nothing to'
+    f' measure. Of {dataset.num_users:,} users {(lengths >= 3).sum():,} have 3'
+    ' interactions or more, which is what leave_one_out holds out from. Pass'
+    ' another split (--split=global_temporal, where there are times), or data'
+    ' with longer histories; --duplicates and --k_core decide what is kept.'
+  )
 
 
 def _summary(dataset: Dataset, split: Split) -> str:

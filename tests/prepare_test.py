@@ -1,6 +1,8 @@
 """prepare: from raw files to a data set with its split on disk."""
 
+import dataclasses
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from genrec_jax.data.catalogue import describe
 from genrec_jax.data.dataset import Dataset
-from genrec_jax.data.splits import TEST, TRAIN, leave_one_out, load_split
+from genrec_jax.data.splits import TEST, leave_one_out, load_split
 from genrec_jax.prepare import prepare
 from genrec_jax.types import GenrecError
 
@@ -66,10 +68,10 @@ def test_a_split_of_ones_own(own):
   prepare(
     run_dir=own / 'run',
     dataset=str(own / 'mine.toml'),
-    split=lambda dataset: leave_one_out(dataset, min_train=4),
+    split=lambda dataset: leave_one_out(dataset, min_train=3),
   )
   _, split = _load(own / 'run')
-  assert (split.part == TRAIN).all()
+  assert split.settings == {'min_train': 3}
   with pytest.raises(GenrecError, match="split 'by_user'.*global_temporal"):
     prepare(run_dir=own, dataset=str(own / 'mine.toml'), split='by_user')
 
@@ -142,3 +144,53 @@ def test_both_layouts_of_beauty_are_the_same_sequences(tmp_path):
     datasets.append(_load(tmp_path / layout)[0])
   np.testing.assert_array_equal(datasets[0].item, datasets[1].item)
   np.testing.assert_array_equal(datasets[0].user, datasets[1].user)
+
+
+def test_a_split_that_holds_nothing_out_is_refused(own):
+  (own / 'log.tsv').write_text(
+    'u\ti\tt\nu1\ti1\t1\nu1\ti2\t2\nu2\ti1\t3\nu2\ti2\t3\n'
+  )
+  with pytest.raises(GenrecError) as raised:
+    prepare(run_dir=own / 'run', dataset=str(own / 'mine.toml'))
+  error = str(raised.value)
+  assert '0 validation rows and 0 test rows of 4 interactions' in error
+  assert 'Of 2 users 0 have 3' in error and '--split=' in error
+  assert not (own / 'run').exists()
+
+
+def test_tables_and_split_appear_together_or_not_at_all(own):
+  arguments = {'run_dir': own / 'run', 'dataset': str(own / 'mine.toml')}
+  prepare(**arguments)
+  _, before = _load(own / 'run')
+
+  def unwritable(dataset):
+    split = leave_one_out(dataset)
+    # As a full disk would: what is written last cannot be.
+    return dataclasses.replace(split, settings={'broken': object()})
+
+  with pytest.raises(TypeError):
+    prepare(**arguments, split=unwritable, duplicates='keep')
+  dataset, split = _load(own / 'run')
+  assert dataset.num_interactions == 20
+  assert split.fingerprint == before.fingerprint
+  assert [path.name for path in (own / 'run').iterdir()] == ['dataset']
+
+
+def test_what_may_not_be_read_is_not_said_to_be_written(own):
+  (own / 'folder.toml').mkdir()
+  with pytest.raises(GenrecError, match='Cannot read .*folder.toml: is a dir'):
+    prepare(run_dir=own / 'run', dataset=str(own / 'folder.toml'))
+  if os.getuid() == 0:
+    pytest.skip('root may read everything')
+  data = own / 'data'
+  data.mkdir()
+  description = {'dataset': str(own / 'mine.toml'), 'data_dir': data}
+  (own / 'log.tsv').rename(data / 'log.tsv')
+  for path in (data / 'log.tsv', data):
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+      with pytest.raises(GenrecError, match=f'Cannot read {path}'):
+        prepare(run_dir=own / 'run', **description)
+    finally:
+      path.chmod(mode)

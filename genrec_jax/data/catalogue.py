@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from genrec_jax import artifacts
 from genrec_jax.data import simulator
 from genrec_jax.data.dataset import RawTables
 from genrec_jax.data.readers import (
@@ -105,7 +106,8 @@ def describe(dataset: PathLike) -> Description:
       )
     path = directory() / f'{dataset}.toml'
   try:
-    text = path.read_text(encoding='utf-8')
+    with artifacts.reading(path):
+      text = path.read_text(encoding='utf-8')
     return _parse(tomllib.loads(text), path)
   except FileNotFoundError as error:
     raise GenrecError(
@@ -205,13 +207,14 @@ def read_raw(
   places = _places(description, data_dir)
   for name in candidates:
     files = description.layouts[name]
-    paths = [_find(file.names, places) for file in files]
+    with artifacts.reading(data_dir or description.path.parent):
+      paths = [_find(file.names, places) for file in files]
     if all(p or f.optional or not f.names for p, f in zip(paths, files)):
-      parts = [
-        _read(file, path, on_bad_row, seed)
-        for file, path in zip(files, paths)
-        if path or not file.names
-      ]
+      parts = []
+      for file, path in zip(files, paths):
+        if path or not file.names:
+          with artifacts.reading(path or file.reader):
+            parts.append(_read(file, path, on_bad_row, seed))
       return _combine(parts, {'layout': name})
   raise _missing_files(description, candidates, places)
 

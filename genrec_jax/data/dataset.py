@@ -155,19 +155,23 @@ class Dataset:
   def save(self, directory: PathLike) -> None:
     """Writes Parquet tables and a manifest, replacing the whole directory."""
     with artifacts.write_directory(directory) as temporary:
-      for name in TABLES:
-        pq.write_table(
-          getattr(self, name), temporary / f'{name}.parquet', compression='zstd'
-        )
-      artifacts.write_manifest(
-        temporary,
-        kind='dataset',
-        fingerprint=self.fingerprint,
-        inputs={},
-        name=self.name,
-        counts=self.counts,
-        facts=self.facts,
+      self.write(temporary)
+
+  def write(self, directory: pathlib.Path) -> None:
+    """Writes the files of `save` into a directory that is being made."""
+    for name in TABLES:
+      pq.write_table(
+        getattr(self, name), directory / f'{name}.parquet', compression='zstd'
       )
+    artifacts.write_manifest(
+      directory,
+      kind='dataset',
+      fingerprint=self.fingerprint,
+      inputs={},
+      name=self.name,
+      counts=self.counts,
+      facts=self.facts,
+    )
 
   @classmethod
   def load(cls, directory: PathLike) -> Dataset:
