@@ -61,7 +61,9 @@ def cosine(
   if not 0 <= warmup_steps < num_steps:
     raise GenrecError(
       f'Got warmup_steps={warmup_steps} and num_steps={num_steps}, expected'
-      ' fewer steps of warm-up than in all.'
+      ' fewer steps of warm-up than in all; lower the warm-up'
+      f' (--gin.WARMUP_STEPS={max(num_steps // 10, 0)}) or train for longer'
+      ' (TRAIN_STEPS).'
     )
 
   def schedule(step):
