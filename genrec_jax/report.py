@@ -68,8 +68,8 @@ def report(
   tables = []
   for split, (result, _) in evaluated.items():
     others = {
-      pathlib.Path(other).name: _result_of(other, split, result)
-      for other in compare
+      name: _result_of(other, split, result)
+      for name, other in _short_names(compare).items()
     }
     tables += metric_tables(result, others, _published(run_dir, split))
   ids = ItemIds.load(run_dir / 'ids')
@@ -196,6 +196,16 @@ def format_table(table: Mapping[str, Any]) -> str:
       f'{row["name"]:<{width}}' + ''.join(f'{v:>11}' for v in values)
     )
   return '\n'.join(lines)
+
+
+def _short_names(paths: Sequence[PathLike]) -> dict[str, pathlib.Path]:
+  """Returns paths by the fewest last folders that tell them all apart."""
+  whole = list(dict.fromkeys(pathlib.Path(path).resolve() for path in paths))
+  for depth in range(1, max((len(p.parts) for p in whole), default=0) + 1):
+    names = ['/'.join(path.parts[-depth:]) for path in whole]
+    if len(set(names)) == len(whole):
+      return dict(zip(names, whole))
+  return {}
 
 
 def _result_of(
