@@ -11,14 +11,17 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse
-import scipy.sparse.linalg
+from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from genrec_jax.ids.collisions import collision_rate, extra_digit
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.ids.truncated_svd import truncated_svd
+from genrec_jax.ids.vectors import check_levels, check_vectors, vector_facts
 from genrec_jax.types import GenrecError, unknown_name
 
 NORMALIZATIONS = ('none', 'unit', 'standard')
+DEFAULT_RANK = 64
 
 
 def item_factors(
@@ -27,13 +30,16 @@ def item_factors(
   num_users: int,
   num_items: int,
   *,
-  rank: int = 64,
+  rank: int | None = None,
   matrix: str = 'interactions',
   weighting: str = 'log',
   window: int = 5,
+  context_smoothing: float = 1.0,
   singular_power: float = 1.0,
   normalize: str = 'unit',
+  solver: str = 'auto',
   seed: int = 0,
+  mesh: Mesh | None = None,
 ) -> Float[np.ndarray, 'N rank']:
   """Returns item factors from a truncated SVD, float32 [N, rank].
 
@@ -42,19 +48,32 @@ def item_factors(
     item: its item; the rows of one user are in chronological order.
     num_users: U.
     num_items: N. Items without a train interaction get the zero vector.
-    rank: how many singular vectors.
+    rank: how many singular vectors; None for 64, or as many as there are where
+      that is fewer (the facts of the ids say how many: 'vector_dimensions').
     matrix: 'interactions' (users by items) or 'cooccurrence' (items by items,
       pairs at most `window` steps apart in one history).
     weighting: a name in `WEIGHTINGS`.
     window: for 'cooccurrence' alone; a pair at distance d counts 1/d.
+    context_smoothing: for 'ppmi' alone; contexts count to this power, and .75
+      makes rare ones less surprising (Levy, Goldberg & Dagan, "Improving
+      distributional similarity with lessons learned from word embeddings",
+      2015).
     singular_power: factors are V S^power: 1 weighs dimensions by the variance
       they explain, 0 weighs them all the same.
     normalize: 'unit' (every item has length 1), 'standard' (every dimension
       has mean 0 and deviation 1 over the items seen), or 'none'.
+    solver: see `truncated_svd`; by default exact where that is quick, else
+      randomized.
     seed: of the start vector; the same seed gives the same factors.
+    mesh: the devices for the randomized solver; factors do not depend on them.
+
+  Dimensions beyond the rank of the matrix itself, which hold nothing but
+  rounding errors, are zeros where the rank was asked for and left out where
+  it was not.
 
   Raises:
-    GenrecError: if the rank is more than the matrix can have.
+    GenrecError: if the rank is more than the matrix can have, or there are no
+      interactions.
   """
   if matrix not in MATRICES:
     raise unknown_name('matrix', matrix, MATRICES)
@@ -63,14 +82,31 @@ def item_factors(
   if normalize not in NORMALIZATIONS:
     raise unknown_name('normalization', normalize, NORMALIZATIONS)
   counts = MATRICES[matrix](user, item, num_users, num_items, window)
-  if not 0 < rank <= min(counts.shape):
+  if not counts.nnz:
+    raise GenrecError(
+      f'The matrix {matrix!r} of {len(user)} train interactions is empty: no'
+      ' item factors can be made. Use another method, or more data.'
+    )
+  most = min(counts.shape)
+  asked = min(DEFAULT_RANK, most) if rank is None else rank
+  if not 0 < asked <= most:
     raise GenrecError(
       f'rank={rank} singular vectors were asked of a matrix of'
-      f' {counts.shape[0]} x {counts.shape[1]}; set rank between 1 and'
-      f' {min(counts.shape)}.'
+      f' {counts.shape[0]} x {counts.shape[1]}; set rank between 1 and {most}.'
     )
-  singular, vectors = _truncated_svd(WEIGHTINGS[weighting](counts), rank, seed)
+  if weighting == 'ppmi':
+    weighted = _ppmi(counts, context_smoothing)
+  else:
+    weighted = WEIGHTINGS[weighting](counts)
+  singular, vectors = truncated_svd(
+    weighted, asked, solver=solver, seed=seed, mesh=mesh
+  )
+  real = singular > singular[0] * np.finfo(np.float32).eps * 10
+  if rank is None:
+    singular, vectors = singular[real], vectors[:, real]
   factors = vectors * singular**singular_power
+  if rank is not None:
+    factors[:, ~real] = 0
   seen = np.bincount(item, minlength=num_items) > 0
   factors[~seen] = 0
   if normalize == 'unit':
@@ -99,7 +135,8 @@ def quantile_codes(
   "Generative Sequential Recommendation with GPTRec", 2023.
 
   Raises:
-    GenrecError: if there are fewer dimensions than levels.
+    GenrecError: if there are fewer dimensions than levels, or one of the
+      leading dimensions is the same for all items.
   """
   if vectors.shape[1] < num_levels:
     raise GenrecError(
@@ -109,7 +146,14 @@ def quantile_codes(
     )
   vectors = vectors[:, :num_levels].astype(np.float64)
   low, high = vectors.min(axis=0), vectors.max(axis=0)
-  scaled = (vectors - low) / np.where(high > low, high - low, 1)
+  if (high == low).any():
+    raise GenrecError(
+      f'Dimension {np.flatnonzero(high == low)[0]} of the item vectors is the'
+      f' same for all items, but quantile codes of {num_levels} levels need as'
+      ' many dimensions in which items differ: the rank of the matrix is below'
+      ' the number of levels. Lower num_levels.'
+    )
+  scaled = (vectors - low) / (high - low)
   generator = np.random.default_rng(seed)
   scaled += noise * generator.standard_normal(scaled.shape)
   ranks = scaled.argsort(axis=0, kind='stable').argsort(axis=0)
@@ -142,7 +186,9 @@ def quantile_svd(
     noise: its standard deviation, relative to a dimension's range.
     seed: of the vectors, of the noise and of the order of colliding items.
   """
+  check_levels(num_levels, codebook_size, num_items)
   vectors = item_vectors(user, item, num_users, num_items, seed=seed)
+  check_vectors(vectors, num_items)
   codes = quantile_codes(
     vectors,
     num_levels=num_levels,
@@ -151,7 +197,11 @@ def quantile_svd(
     seed=seed,
   )
   unique, sizes = extra_digit(codes, [codebook_size] * num_levels, seed=seed)
-  facts = {'method': 'quantile_svd', 'collision_rate': collision_rate(codes)}
+  facts = {
+    'method': 'quantile_svd',
+    'collision_rate': collision_rate(codes),
+    **vector_facts(vectors),
+  }
   return ItemIds(
     codes=unique, codebook_sizes=sizes, facts=facts, vectors=vectors
   )
@@ -216,9 +266,11 @@ def _degree(matrix):
   return _with_data(matrix, matrix.data / np.sqrt(row_sums * column_sums))
 
 
-def _ppmi(matrix):
-  row_sums, column_sums = _entry_sums(matrix)
-  ratio = matrix.data * matrix.data.sum() / (row_sums * column_sums)
+def _ppmi(matrix, context_smoothing=1.0):
+  row_sums, _ = _entry_sums(matrix)
+  contexts = matrix.sum(axis=0) ** context_smoothing
+  ratio = matrix.data * contexts.sum()
+  ratio = ratio / (row_sums * contexts[matrix.indices])
   return _with_data(matrix, np.log(np.maximum(ratio, 1)))
 
 
@@ -234,18 +286,3 @@ WEIGHTINGS = {
   'degree': _degree,
   'ppmi': _ppmi,
 }
-
-
-def _truncated_svd(matrix, rank, seed):
-  """Returns the `rank` largest singular values and right singular vectors."""
-  if min(matrix.shape) <= 2 * rank:  # Lanczos needs room beyond the rank
-    _, singular, vectors = np.linalg.svd(matrix.toarray(), full_matrices=False)
-  else:
-    start = np.random.default_rng(seed).standard_normal(min(matrix.shape))
-    _, singular, vectors = scipy.sparse.linalg.svds(matrix, rank, v0=start)
-    singular, vectors = singular[::-1], vectors[::-1]
-  singular, vectors = singular[:rank], vectors[:rank].T
-  # A singular vector's sign is arbitrary: its largest entry is made positive.
-  largest = np.abs(vectors).argmax(axis=0)
-  signs = np.where(vectors[largest, np.arange(rank)] < 0, -1, 1)
-  return singular, vectors * signs

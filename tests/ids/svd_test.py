@@ -105,3 +105,40 @@ def test_quantile_ids_depend_on_the_seed_alone():
     for seed in (1, 1, 2)
   ]
   assert ids[0].fingerprint == ids[1].fingerprint != ids[2].fingerprint
+
+
+def test_a_small_catalogue_gets_as_many_dimensions_as_there_are():
+  vectors = item_factors(*planted_interactions())
+  assert vectors.shape[0] == 24 and 4 <= vectors.shape[1] <= 24
+
+
+def test_dimensions_beyond_the_rank_of_the_matrix_hold_no_noise():
+  # Two kinds of users, two kinds of items: a matrix of rank 2.
+  user, item = np.nonzero(np.equal.outer(np.arange(20) % 2, np.arange(12) % 2))
+  kwargs = {'weighting': 'count', 'normalize': 'standard'}
+  assert item_factors(user, item, 20, 12, **kwargs).shape == (12, 2)
+  asked = item_factors(user, item, 20, 12, rank=5, **kwargs)
+  assert asked[:, :2].any() and not asked[:, 2:].any()
+  with pytest.raises(GenrecError, match='2 .* the rank of the matrix'):
+    quantile_codes(asked, num_levels=3, codebook_size=2)
+
+
+def test_factors_of_no_interactions_are_refused():
+  nothing = np.zeros(0, int)
+  with pytest.raises(GenrecError, match='0 train interactions is empty'):
+    item_factors(nothing, nothing, 5, 5, rank=2)
+
+
+def test_smoothed_contexts_make_rare_ones_less_surprising():
+  counts = MATRICES['cooccurrence'](*planted_interactions(), 5)
+  plain = WEIGHTINGS['ppmi'](counts)
+  smooth = WEIGHTINGS['ppmi'](counts, context_smoothing=0.75)
+  rare, common = np.argsort(counts.sum(axis=0))[[0, -1]]
+  change = (smooth - plain).toarray()
+  assert change[:, rare].min() < 0 and change[:, common].max() > 0
+  weights = counts.toarray()
+  contexts = weights.sum(axis=0) ** 0.75
+  joint = weights / weights.sum(axis=1, keepdims=True)
+  with np.errstate(divide='ignore'):
+    expected = np.maximum(np.log(joint / (contexts / contexts.sum())), 0)
+  np.testing.assert_allclose(smooth.toarray(), expected, atol=1e-6)
