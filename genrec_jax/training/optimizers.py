@@ -20,6 +20,26 @@ PyTree = Any
 Schedule = optax.Schedule
 
 
+class Scheduled(optax.GradientTransformation):
+  """An optimizer that tells its learning rate, so that it can be logged."""
+
+  learning_rate: Schedule
+
+  def __new__(
+    cls,
+    optimizer: optax.GradientTransformation,
+    learning_rate: float | Schedule,
+  ) -> Scheduled:
+    """Returns the optimizer with its learning rate: a number or a schedule."""
+    scheduled = super().__new__(cls, optimizer.init, optimizer.update)
+    scheduled.learning_rate = (
+      learning_rate
+      if callable(learning_rate)
+      else optax.constant_schedule(learning_rate)
+    )
+    return scheduled
+
+
 def constant(*, learning_rate: float, warmup_steps: int = 0) -> Schedule:
   """Returns a linear warm-up to a constant learning rate."""
   return lambda step: learning_rate * _warmup(step, warmup_steps)
@@ -101,18 +121,16 @@ def adamw(
     average_decay: decay of a moving average of the parameters, used for
       evaluation; None for none.
   """
-  return chain(
-    optax.adamw(
-      learning_rate,
-      b1=b1,
-      b2=b2,
-      eps=eps,
-      weight_decay=weight_decay,
-      mask=functools.partial(decay_mask, decay_embeddings=decay_embeddings),
-    ),
-    clip_norm=clip_norm,
-    average_decay=average_decay,
+  optimizer = optax.adamw(
+    learning_rate,
+    b1=b1,
+    b2=b2,
+    eps=eps,
+    weight_decay=weight_decay,
+    mask=functools.partial(decay_mask, decay_embeddings=decay_embeddings),
   )
+  optimizer = chain(optimizer, clip_norm=clip_norm, average_decay=average_decay)
+  return Scheduled(optimizer, learning_rate)
 
 
 def adafactor(
@@ -147,7 +165,8 @@ def adafactor(
       decay_mask, decay_embeddings=decay_embeddings
     ),
   )
-  return chain(optimizer, clip_norm=clip_norm, average_decay=average_decay)
+  optimizer = chain(optimizer, clip_norm=clip_norm, average_decay=average_decay)
+  return Scheduled(optimizer, learning_rate)
 
 
 def chain(

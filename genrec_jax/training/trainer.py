@@ -169,7 +169,7 @@ def train(
       if not (eval_due or save_due or step % log_period == 0):
         continue
 
-      row = meter.row()
+      row = meter.row() | learning_rate(model, step)
       bad_step = meter.first_bad_step()
       if bad_step is not None:
         checkpoints.wait()
@@ -310,6 +310,15 @@ class Meter:
     if row['compile_seconds'] > 0.5:
       line += f'  (compiled in {row["compile_seconds"]:.1f} s)'
     return line
+
+
+def learning_rate(model, step: int) -> dict[str, float]:
+  """Returns the learning rate of a step, where the optimizer tells it."""
+  schedule = getattr(model.optimizer_def, 'learning_rate', None)
+  # Schedules count the updates before the step.
+  return (
+    {} if schedule is None else {'learning_rate': float(schedule(step - 1))}
+  )
 
 
 def is_due(step: int, period: int | None, num_steps: int) -> bool:

@@ -1,5 +1,6 @@
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from genrec_jax.training import optimizers
@@ -21,6 +22,16 @@ def test_schedules_by_hand():
   np.testing.assert_allclose(
     values(cosine, [0, 2, 6, 10, 99]), [1, 2, 1.1, 0.2, 0.2], rtol=1e-6
   )
+
+
+@pytest.mark.parametrize('make', [optimizers.adamw, optimizers.adafactor])
+def test_an_optimizer_tells_its_learning_rate(make):
+  schedule = optimizers.constant(learning_rate=2.0, warmup_steps=4)
+  assert values(make(learning_rate=schedule).learning_rate, [0, 9]) == [0.5, 2]
+  assert values(make(learning_rate=0.1).learning_rate, [7]) == pytest.approx(
+    [0.1]
+  )
+  assert optax.chain(make(learning_rate=schedule)).init({'a': jnp.ones(2)})
 
 
 def test_a_warm_up_longer_than_the_run_is_refused():

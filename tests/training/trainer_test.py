@@ -52,6 +52,8 @@ def test_a_run_learns_and_keeps_the_latest_and_the_best(undisturbed):
   rows = deterministic_rows(undisturbed)
   losses = [row['loss'] for row in rows if row['split'] == 'train']
   assert losses[-1] < losses[0] - 0.3
+  rates = {row['learning_rate'] for row in rows if row['split'] == 'train'}
+  assert rates == {1e-2}
   assert [row['step'] for row in rows] == sorted(2 * [5, 10, 15, 20, 25, 30])
   steps = checkpoints.list_checkpoints(undisturbed / 'checkpoints')
   assert steps == [15, 30]
