@@ -53,11 +53,16 @@ def recorded(
   bindings: Sequence[str],
   config: str,
 ) -> Iterator[None]:
-  """Keeps what a command ran with, once it has done something.
+  """Keeps what a command runs with: config.gin, and a line of its arguments.
 
-  A command that is refused leaves the record as it was. One that stops in good
-  order (a checkpoint saved on SIGTERM) has done its part.
+  The file is there while the command runs, as results quote it; a command that
+  fails puts back what was there. One that stops in good order (a checkpoint
+  saved on SIGTERM) has done its part.
   """
+  stored = pathlib.Path(run_dir) / CONFIG
+  before = stored.read_text(encoding='utf-8') if stored.exists() else None
+  if gin_files:
+    artifacts.write_text(stored, config)
   status = 0
   try:
     yield
@@ -66,15 +71,16 @@ def recorded(
     raise
   except BaseException:
     status = None
+    if gin_files and before is not None:
+      artifacts.write_text(stored, before)
+    elif gin_files:
+      stored.unlink(missing_ok=True)
     raise
   finally:
     if status is not None:
-      directory = pathlib.Path(run_dir)
-      if gin_files:
-        artifacts.write_text(directory / CONFIG, config)
       now = datetime.datetime.now(datetime.UTC)
       artifacts.append_json(
-        directory / 'commands.jsonl',
+        stored.with_name('commands.jsonl'),
         {
           'time': now.isoformat(timespec='seconds'),
           'command': command,
