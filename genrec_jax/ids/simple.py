@@ -1,13 +1,15 @@
-"""Ids that know nothing: random, atomic, and shuffled ids as a control."""
+"""Ids that need no model: random, atomic, sequential, hybrid, and shuffled."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int
 
+from genrec_jax.ids.collisions import extra_digit
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.types import GenrecError
 
@@ -61,6 +63,130 @@ def atomic_ids(
     codes=codes[:, None],
     codebook_sizes=(num_items,),
     facts={'method': 'atomic_ids'},
+  )
+
+
+def sequential_ids(
+  user: Int[np.ndarray, 'R'],
+  item: Int[np.ndarray, 'R'],
+  num_users: int,
+  num_items: int,
+  *,
+  codebook_size: int = 256,
+  allow_leaky: bool = False,
+  seed: int = 0,
+) -> ItemIds:
+  """Numbers items in the order in which the interactions come; for audits.
+
+  Geng et al., "Recommendation as language processing (P5)", 2022, number items
+  user by user, so that consecutive items of a history have consecutive
+  numbers. Where the sequences hold the test items, as theirs did, the number
+  of a test item can be read off the item before it. Train interactions alone
+  do not show that, but items only seen in a test are then all numbered last.
+  So these ids are refused, but where their effect is what is asked for.
+
+  Args:
+    user: the user of each interaction.
+    item: its item, in chronological order within a user.
+    num_users: not looked at.
+    num_items: N.
+    codebook_size: the base in which numbers are written, the first digit first.
+    allow_leaky: to have them all the same.
+    seed: of the order of the items without an interaction, which come last.
+
+  Raises:
+    GenrecError: unless `allow_leaky`.
+  """
+  del num_users
+  if not allow_leaky:
+    raise GenrecError(
+      'sequential_ids number items along the sequences that are to be'
+      ' predicted, and so leak what comes next; expected an audit of that leak.'
+      ' Set sequential_ids.allow_leaky = True for one, and use atomic_ids or'
+      ' random_ids otherwise.'
+    )
+  if codebook_size < 2:
+    raise GenrecError(
+      f'Got codebook_size={codebook_size}; expected a base of at least 2.'
+    )
+  by_user = item[np.argsort(user, kind='stable')]
+  seen, first = np.unique(by_user, return_index=True)
+  place = np.full(num_items, len(item))
+  place[seen] = first
+  chance = np.random.default_rng(seed).permutation(num_items)
+  number = np.empty(num_items, np.int64)
+  number[np.lexsort((chance, place))] = np.arange(num_items)
+  num_levels = 1
+  while codebook_size**num_levels < num_items:
+    num_levels += 1
+  sizes = (codebook_size,) * num_levels
+  return ItemIds(
+    codes=np.stack(np.unravel_index(number, sizes), axis=1),
+    codebook_sizes=sizes,
+    facts={'method': 'sequential_ids', 'leaky': True},
+  )
+
+
+def hybrid_ids(
+  user: Int[np.ndarray, 'R'],
+  item: Int[np.ndarray, 'R'],
+  num_users: int,
+  num_items: int,
+  *,
+  shared: Callable[..., ItemIds],
+  num_shared: int,
+  last: Callable[..., ItemIds] | None = atomic_ids,
+  seed: int = 0,
+) -> ItemIds:
+  """Joins the leading codes of one method to the codes of another.
+
+  Hua et al., "How to index item IDs for recommendation foundation models",
+  2023, section 4.5: collaborative or semantic codes say what an item is like,
+  and a last token that no other item has (CID+IID) makes it unique.
+
+  Args:
+    user: the user of each train interaction.
+    item: its item.
+    num_users: U.
+    num_items: N.
+    shared: the method of the leading codes.
+    num_shared: how many of its codes to take.
+    last: the method of the codes after them; None numbers the items that share
+      all the leading ones.
+    seed: of both.
+
+  Raises:
+    GenrecError: if the leading codes are fewer than `num_shared`.
+  """
+  arguments = (user, item, num_users, num_items)
+  leading = shared(*arguments, seed=seed)
+  codes = leading.codes[:, :num_shared]
+  if not 1 <= num_shared <= leading.num_levels or (codes < 0).any():
+    lengths = (leading.codes >= 0).sum(axis=1)
+    raise GenrecError(
+      f'num_shared={num_shared} codes were asked of ids that have'
+      f' {lengths.min()} to {lengths.max()}; expected between 1 and'
+      f' {lengths.min()}.'
+    )
+  sizes = leading.codebook_sizes[:num_shared]
+  if last is None:
+    codes, sizes = extra_digit(codes, sizes, seed=seed)
+    own = {'method': 'extra_digit'}
+  else:
+    ending = last(*arguments, seed=seed)
+    codes = np.concatenate([codes, ending.codes], axis=1)
+    sizes = (*sizes, *ending.codebook_sizes)
+    own = dict(ending.facts)
+  return ItemIds(
+    codes=codes,
+    codebook_sizes=sizes,
+    facts={
+      'method': 'hybrid_ids',
+      'num_shared': num_shared,
+      'shared': dict(leading.facts),
+      'last': own,
+    },
+    vectors=leading.vectors,
   )
 
 

@@ -8,8 +8,13 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
-from genrec_jax.ids.residual_quantization import residual_codes
+from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.ids.residual_quantization import (
+  residual_codes,
+  residual_kmeans,
+)
 from genrec_jax.ids.svd import item_factors
+from genrec_jax.types import GenrecError
 
 
 def hashed_users(
@@ -71,3 +76,48 @@ def svd_users(
     seed=seed,
   )
   return codes, (codebook_size,) * num_levels
+
+
+def users_as_items(
+  user: Int[np.ndarray, 'R'],
+  item: Int[np.ndarray, 'R'],
+  num_users: int,
+  num_items: int,
+  *,
+  method: Callable[..., ItemIds] = residual_kmeans,
+  num_levels: int | None = None,
+  seed: int = 0,
+) -> tuple[Int[np.ndarray, 'U L'], tuple[int, ...]]:
+  """Makes user codes by a method for items, users and items changing places.
+
+  An "item" is then a user and its "history" the users who took one item, in
+  the order of the rows and not of time: methods that look at the order of a
+  history, as a co-occurrence window does, are of no use here.
+
+  Args:
+    user: the user of each train interaction.
+    item: its item.
+    num_users: U.
+    num_items: N.
+    method: what makes ids of items; called with `item` as the users.
+    num_levels: how many of its codes to keep; users may share them. None
+      keeps all, by which no two users are the same.
+    seed: of the method.
+
+  Returns:
+    codes: int32 [U, L].
+    sizes: of the codebooks.
+
+  Raises:
+    GenrecError: if the codes that are kept differ in number between users.
+  """
+  ids = method(item, user, num_items, num_users, seed=seed)
+  codes = ids.codes[:, :num_levels]
+  lengths = (ids.codes >= 0).sum(axis=1)
+  kept = ids.num_levels if num_levels is None else num_levels
+  if not 1 <= kept <= lengths.min():
+    raise GenrecError(
+      f'{kept} codes a user were asked of ids that have {lengths.min()} to'
+      f' {lengths.max()}; set num_levels between 1 and {lengths.min()}.'
+    )
+  return codes, ids.codebook_sizes[:num_levels]
