@@ -141,7 +141,7 @@ def hybrid_ids(
   """Joins the leading codes of one method to the codes of another.
 
   Hua et al., "How to index item IDs for recommendation foundation models",
-  2023, section 4.5: collaborative or semantic codes say what an item is like,
+  2023: collaborative or semantic codes say what an item is like,
   and a last token that no other item has (CID+IID) makes it unique.
 
   Args:
