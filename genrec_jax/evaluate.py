@@ -25,7 +25,7 @@ from genrec_jax.decoding.recommend import (
   recommend_examples,
   take_examples,
 )
-from genrec_jax.decoding.trie import build_trie
+from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.evaluation import ranking, results
 from genrec_jax.training import checkpoints, partitioning
 from genrec_jax.types import GenrecError, PathLike, unknown_name

@@ -17,7 +17,8 @@ from genrec_jax.decoding.recommend import (
   recommend_examples,
   take_examples,
 )
-from genrec_jax.decoding.trie import Trie, build_trie
+from genrec_jax.decoding.trie import Trie
+from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.evaluate import (
   check_lists,
   choose_examples,

@@ -1,9 +1,22 @@
 """Decoding: from a model's logits to a ranking of the whole catalogue.
 
-  trie         the items as a prefix trie of level arrays
-  constraints  which nodes a request may not follow
-  beam_search  the K best items, exact scores of all items, T5X's `decode_fn`
-  recommend    model + trie -> one jitted function from a batch to lists
+The catalogue:
+  item_codes        a table of tokens, packed and sorted
+  child_ranges      which nodes are the children of a node
+  level_logits      the model's logits as a level sees them
+  selection         the largest of wide rows
+  constraints       what a request may not follow: lists and views
+  levels            one step: from beams to their best children
+  trie              the level arrays
+  trie_builder      from items to a trie
+  trie_files        a trie on disk
+  live_catalogue    a trie whose items come and go
+
+The search:
+  beam_search       the K best items
+  catalogue_scores  the exact scores of all items
+  t5x               the search as T5X's models call it
+  recommend         model + trie -> one jitted function from a batch to lists
 
 Everything here is a pure function of arrays; the model comes in as
 `tokens_to_logits`.

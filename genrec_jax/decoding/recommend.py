@@ -79,7 +79,7 @@ def _search(
   normalization,
 ) -> BeamResult:
   tokens_to_logits, cache = model.start_decoding(
-    params, {'encoder_input_tokens': encoder_input_tokens}, trie.num_levels
+    params, {'encoder_input_tokens': encoder_input_tokens}
   )
   return beam_search(
     trie,

@@ -1,9 +1,11 @@
 """Multi-head attention with packing, a KV cache and queries grouped by beams.
 
 Two collections of variables hold state while decoding step by step:
-  'cache'            `cached_key`, `cached_value` [R, L, H, head_dim]: what
+  'cache'            `cached_key`, `cached_value` [R, t, H, head_dim]: what
                      self-attention has seen. Rows lead in every leaf, so a
                      beam search expands and reorders them with `x[rows]`.
+                     It grows by the tokens of each call, or, where a loop
+                     wants one shape, has room for L and is written in place.
   'cross_attention'  `key`, `value` [B, S, H, head_dim] of the encoder output:
                      computed once, shared by the beams, never reordered.
 """
@@ -16,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import partitioning
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from genrec_jax.models.layers import Dense, Dropout
 
@@ -75,16 +77,21 @@ class Attention(nn.Module):
       x, ('batch', 'length', 'heads', 'kv')
     )
 
-  def _update_cache(self, key: Array, value: Array, positions: Array):
-    """Writes one step's key and value, or makes an empty cache for them."""
+  def _update_cache(self, key: Array, value: Array, at: Array | None):
+    """Adds keys and values to the cache, or makes it as long as they are.
+
+    They are appended, or, if `at` is given, written where it is True.
+    """
     is_step = self.has_variable('cache', 'cached_key')
     updated = []
     for name, new in (('cached_key', key), ('cached_value', value)):
-      cached = self.variable('cache', name, jnp.zeros, new.shape, new.dtype)
       if is_step:
-        at = jnp.arange(cached.value.shape[1])[None, :] == positions
-        new = jnp.where(at[:, :, None, None], new, cached.value)
-        cached.value = new
+        cached = self.get_variable('cache', name)
+        if at is None:
+          new = jnp.concatenate([cached, new], axis=1)
+        else:
+          new = jnp.where(at[:, :, None, None], new, cached)
+      self.put_variable('cache', name, new if is_step else jnp.zeros_like(new))
       updated.append(new)
     return updated
 
@@ -112,7 +119,7 @@ class Attention(nn.Module):
     *,
     mask: Bool[Array, '...'] | None = None,
     bias: Float[Array, '...'] | None = None,
-    positions: Int[Array, 'R 1'] | None = None,
+    cache_at: Bool[Array, 'R L'] | None = None,
     enable_dropout: bool,
     decode: bool = False,
   ) -> Float[Array, 'R Q D']:
@@ -124,7 +131,8 @@ class Attention(nn.Module):
         B rows, with the K rows of one input side by side.
       mask: True where a query may see a key.
       bias: added to the logits.
-      positions: of the one token of each row, while decoding.
+      cache_at: True where a cache of fixed length takes the one token of each
+        row; without it the cache grows by all Q.
       enable_dropout: whether attention weights are dropped out.
       decode: whether to keep state in the collections of this module.
     """
@@ -134,7 +142,7 @@ class Attention(nn.Module):
     if encoded is None:
       key, value = self._project('key', x), self._project('value', x)
       if decode:
-        key, value = self._update_cache(key, value, positions)
+        key, value = self._update_cache(key, value, cache_at)
     else:
       key, value = self._cross_keys_and_values(encoded, keep=decode)
       # Beams of one input are to its keys what more query positions are, as

@@ -20,8 +20,8 @@ from genrec_jax.types import EOS_ID, PAD_ID, GenrecError
 
 Batch = Mapping[str, Array]
 PyTree = Any
-# (token [R, 1], cache of R rows) -> (logits [R, V], cache).
-TokensToLogits = Callable[[Array, PyTree], tuple[Array, PyTree]]
+# (tokens [R, T], cache of R rows, block or None) -> (logits [R, T, V], cache).
+TokensToLogits = Callable[[Array, PyTree, range | None], tuple[Array, PyTree]]
 
 _PACKING = (
   'encoder_segment_ids',
@@ -180,18 +180,23 @@ class EncoderDecoder:
     }
 
   def start_decoding(
-    self, params: PyTree, batch: Batch, num_levels: int
+    self, params: PyTree, batch: Batch, *, length: int | None = None
   ) -> tuple[TokensToLogits, PyTree]:
     """Encodes a batch and returns the step function of its decoder.
 
     Args:
       params: parameters.
       batch: features; only `encoder_input_tokens` [B, S] is used.
-      num_levels: the number of steps that the cache has room for.
+      length: room of a cache of fixed shape, for a search that loops by
+        `lax.while_loop` or `lax.scan` and feeds one token a step. By default
+        the cache grows by the tokens of each step, so that no step attends
+        to, and no reorder moves, room that is still empty.
 
     Returns:
-      tokens_to_logits: takes the tokens [R, 1] of this step and the cache,
-        returns float32 logits [R, V] of the next and the new cache. R is a
+      tokens_to_logits: takes the next tokens [R, T], the cache and a range of
+        tokens or None; returns float32 logits [R, T, V] of the token after
+        each, those of the range alone if there is one, and the new cache.
+        The T tokens see what the cache holds and those before them. R is a
         multiple K of B; the K rows of an input lie side by side. The encoder
         output and its keys and values are shared by them, not tiled.
       cache: of B rows, every leaf with rows leading: the caller expands and
@@ -204,9 +209,9 @@ class EncoderDecoder:
       enable_dropout=False,
       method=self.module.encode,
     )
-    no_tokens = jnp.full((encoder_tokens.shape[0], num_levels), PAD_ID)
+    no_tokens = jnp.full((encoder_tokens.shape[0], length or 0), PAD_ID)
 
-    def decode(variables, tokens, mutable):
+    def decode(variables, tokens, mutable, block=None):
       return self.module.apply(
         {'params': params, **variables},
         encoded,
@@ -215,6 +220,7 @@ class EncoderDecoder:
         tokens,
         enable_dropout=False,
         decode=True,
+        block=block,
         mutable=mutable,
         method=self.module.decode,
       )
@@ -223,9 +229,13 @@ class EncoderDecoder:
     _, state = decode({}, no_tokens, ['cache', 'cross_attention'])
     shared = {'cross_attention': state['cross_attention']}
 
-    def tokens_to_logits(token: Int[Array, 'R 1'], cache: PyTree):
-      logits, state = decode({'cache': cache, **shared}, token, ['cache'])
-      return logits[:, 0], state['cache']
+    def tokens_to_logits(
+      tokens: Int[Array, 'R T'], cache: PyTree, block: range | None = None
+    ):
+      logits, state = decode(
+        {'cache': cache, **shared}, tokens, ['cache'], block
+      )
+      return logits, state['cache']
 
     return tokens_to_logits, state['cache']
 
@@ -256,11 +266,17 @@ class EncoderDecoder:
         ' (decoding.beam_search.make_decode_fn) as EncoderDecoder.decode_fn.'
       )
     inputs = jnp.full_like(batch['decoder_input_tokens'], PAD_ID)
-    step, cache = self.start_decoding(params, batch, inputs.shape[1])
+    # T5X's own searches loop over a state of one shape.
+    step, cache = self.start_decoding(params, batch, length=inputs.shape[1])
+
+    def tokens_to_logits(state):
+      logits, cache = step(state.cur_token, state.cache)
+      return logits[:, 0], cache
+
     decodes, scores = self.decode_fn(
       inputs=inputs,
       cache=cache,
-      tokens_to_logits=lambda state: step(state.cur_token, state.cache),
+      tokens_to_logits=tokens_to_logits,
       eos_id=getattr(self.output_vocabulary, 'eos_id', EOS_ID),
       num_decodes=self.num_decodes,
       cache_offset=0,

@@ -117,6 +117,7 @@ class Dense(nn.Module):
     dtype: of the computation; logits ask for float32.
     scale: standard deviation of the initial kernel, times sqrt(fan in).
     truncated: whether the initial normal is cut at two deviations.
+    columns: the outputs that are computed; all by default.
   """
 
   features: int
@@ -124,12 +125,13 @@ class Dense(nn.Module):
   dtype: Any = jnp.float32
   scale: float = 1.0
   truncated: bool = False
+  columns: range | None = None
 
   @nn.compact
   def __call__(
     self, x: Float[Array, '*rows inputs']
-  ) -> Float[Array, '*rows features']:
-    """Returns `x @ kernel`."""
+  ) -> Float[Array, '*rows outputs']:
+    """Returns `x @ kernel`, or those columns of it."""
     kernel = partitioning.param_with_axes(
       'kernel',
       nn.initializers.variance_scaling(
@@ -141,6 +143,8 @@ class Dense(nn.Module):
       jnp.float32,
       axes=self.axes,
     )
+    if self.columns is not None:
+      kernel = kernel[:, self.columns.start : self.columns.stop]
     return multiply(x.astype(self.dtype), kernel.astype(self.dtype))
 
 
@@ -238,9 +242,17 @@ class Embedding(nn.Module):
       self.dtype
     )
 
-  def attend(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
-    """Returns the inner products with every embedding, in float32."""
-    return multiply(x.astype(jnp.float32), self.embedding.T)
+  def attend(
+    self, x: Float[Array, 'B T D'], tokens: range | None = None
+  ) -> Float[Array, 'B T V']:
+    """Returns the inner products with embeddings, in float32.
+
+    With every embedding, or with those of a range of `tokens`.
+    """
+    table = self.embedding
+    if tokens is not None:
+      table = table[tokens.start : tokens.stop]
+    return multiply(x.astype(jnp.float32), table.T)
 
 
 @functools.lru_cache

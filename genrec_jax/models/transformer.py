@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import partitioning
@@ -22,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.models import layers
 from genrec_jax.models.config import REMAT_POLICIES, T5Config
-from genrec_jax.types import PAD_ID
+from genrec_jax.types import PAD_ID, GenrecError
 
 
 def _constrain(x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
@@ -60,7 +61,7 @@ class DecoderLayer(nn.Module):
   decode: bool
 
   @nn.compact
-  def __call__(self, x, encoded, mask, bias, cross_mask, positions):
+  def __call__(self, x, encoded, mask, bias, cross_mask, cache_at):
     """Returns the next `x`, and None for the scan."""
     config, enable_dropout = self.config, self.enable_dropout
     decode = self.decode
@@ -70,7 +71,7 @@ class DecoderLayer(nn.Module):
       y,
       mask=mask,
       bias=bias,
-      positions=positions,
+      cache_at=cache_at,
       enable_dropout=enable_dropout,
       decode=decode,
     )
@@ -91,7 +92,7 @@ def _apply_stack(
   layer: Callable[..., nn.Module],
   num_layers: int,
   x: Float[Array, 'B T D'],
-  *shared: Array,
+  *shared: Array | None,
   config: T5Config,
   name: str,
   **flags: bool,
@@ -179,20 +180,14 @@ class Decoder(nn.Module):
     *,
     enable_dropout: bool,
     decode: bool,
+    block: range | None = None,
   ) -> Float[Array, 'R T V']:
-    """Returns the logits of the token after each one."""
+    """Returns the logits of the token after each one, those of `block`."""
     config = self.config
     dropout = config.dropout()
-    rows, length = tokens.shape
-    query_positions = key_positions = jnp.arange(length)[None, :]
-    if decode:
-      # Kept a row, so that every leaf of the cache follows the rows.
-      is_step = self.has_variable('cache', 'filled')
-      filled = self.variable('cache', 'filled', jnp.zeros, (rows, length), bool)
-      if is_step:
-        query_positions = jnp.sum(filled.value, axis=1, keepdims=True)
-        key_positions = jnp.arange(filled.value.shape[1])[None, :]
-        filled.value = key_positions <= query_positions
+    query_positions, key_positions, cache_at = self._positions(
+      *tokens.shape, decode
+    )
     mask = key_positions[:, None, :] <= query_positions[:, :, None]
     if segment_ids is not None:
       mask = mask & (segment_ids[:, None, :] == segment_ids[:, :, None])
@@ -208,7 +203,7 @@ class Decoder(nn.Module):
       mask[:, None],
       bias,
       cross_mask,
-      query_positions,
+      cache_at,
       config=config,
       name='decoder',
       enable_dropout=enable_dropout,
@@ -216,18 +211,44 @@ class Decoder(nn.Module):
     )
     x = dropout(config.norm('decoder_norm')(x), enable=enable_dropout)
     if config.logits_via_embedding:
-      logits = self.embedding.attend(x) * config.emb_dim**-0.5
+      logits = self.embedding.attend(x, block) * config.emb_dim**-0.5
     else:
       logits = layers.Dense(
         config.vocab_size,
         ('embed', 'vocab'),
         jnp.float32,
         truncated=True,
+        columns=block,
         name='logits_dense',
       )(x)
+    # A block is small and need not divide: every device has all of it.
     return partitioning.with_sharding_constraint(
-      logits, ('batch', 'length', 'vocab')
+      logits, ('batch', 'length', 'vocab' if block is None else None)
     )
+
+  def _positions(self, rows: int, length: int, decode: bool):
+    """Returns the positions of queries and keys, and where tokens are kept.
+
+    The last is None unless the cache has a fixed length.
+    """
+    positions = jnp.arange(length)[None, :]
+    if not decode:
+      return positions, positions, None
+    if self.has_variable('cache', 'filled'):
+      # A cache of fixed length; kept a row, so that it follows the rows.
+      assert length == 1, 'a cache of fixed length takes one token a step'
+      filled = self.get_variable('cache', 'filled')
+      query = jnp.sum(filled, axis=1, keepdims=True)
+      key = jnp.arange(filled.shape[1])[None, :]
+      self.put_variable('cache', 'filled', key <= query)
+      return query, key, key == query
+    cached = jax.tree.leaves(self.variables.get('cache', {}))
+    if not cached and length:
+      self.put_variable('cache', 'filled', jnp.zeros((rows, length), bool))
+      return positions, positions, None
+    # [R, t, H, head_dim], or [R, layers, t, H, head_dim] where scanned.
+    past = cached[0].shape[-3] if cached else 0
+    return past + positions, jnp.arange(past + length)[None, :], None
 
 
 class Transformer(nn.Module):
@@ -274,14 +295,26 @@ class Transformer(nn.Module):
     enable_dropout: bool = True,
     decode: bool = False,
     max_decode_length: int | None = None,
+    block: range | None = None,
   ) -> Float[Array, 'R T V']:
-    """Returns float32 logits.
+    """Returns float32 logits, of the tokens of `block` alone if it is given.
 
     With `decode`, a call without a cache makes an empty one as long as its
-    decoder inputs, and a call with one takes the next token of each row. The
-    decoder rows may then be K to an encoder row.
+    decoder inputs, and a call with one takes the next token of each row. A
+    cache that was made of no tokens (T = 0) grows: a call with it takes any
+    number of tokens, each of which sees those before it. The decoder rows may
+    be K to an encoder row.
     """
     del decoder_target_tokens, decoder_positions, max_decode_length
+    if block is not None and (
+      block.step != 1
+      or not 0 <= block.start < block.stop <= self.config.vocab_size
+    ):
+      raise GenrecError(
+        f'Got {block} as the tokens whose logits are wanted; expected a range'
+        f' of step 1 within the {self.config.vocab_size} tokens of the model;'
+        ' use the ids that the model was trained with.'
+      )
     mask = (encoder_input_tokens != PAD_ID)[:, None, None, :]
     if encoder_segment_ids is not None:
       assert not decode, 'packed examples cannot be decoded step by step'
@@ -293,6 +326,7 @@ class Transformer(nn.Module):
       decoder_segment_ids,
       enable_dropout=enable_dropout,
       decode=decode,
+      block=block,
     )
 
   def __call__(

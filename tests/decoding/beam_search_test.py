@@ -10,17 +10,18 @@ import pytest
 from hypothesis import strategies
 
 from genrec_jax.decoding import beam_search as search
-from genrec_jax.decoding.trie import build_trie
+from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.types import GenrecError
 
 # Each example of other shapes compiles; a few are enough to find a slip.
 FEW = hypothesis.settings(
-  max_examples=5,
+  max_examples=8,
   deadline=None,
   derandomize=True,
   suppress_health_check=list(hypothesis.HealthCheck),
 )
 VOCAB_SIZE = 12
+KINDS = ('default', 'dense', 'sparse', 'exceptions', 'hybrid')
 
 
 def _search(model, trie, num_beams, **options):
@@ -42,6 +43,7 @@ def _search(model, trie, num_beams, **options):
   num_levels=strategies.integers(1, 4),
   variable=strategies.booleans(),
   normalization=strategies.sampled_from(search.NORMALIZATIONS),
+  kind=strategies.sampled_from(KINDS),
 )
 def test_a_wide_beam_equals_scoring_every_item(
   toy_model,
@@ -51,6 +53,8 @@ def test_a_wide_beam_equals_scoring_every_item(
   num_levels,
   variable,
   normalization,
+  kind,
+  trie_kinds,
 ):
   num_items = {1: 8}.get(num_levels, 30)
   variable = variable and num_levels > 1
@@ -59,15 +63,11 @@ def test_a_wide_beam_equals_scoring_every_item(
   )
   model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE, seed=seed)
   slow = reference(model, item_tokens, normalization)
-  found = _search(
-    model, build_trie(item_tokens), num_items + 3, normalization=normalization
-  )
+  trie = build_trie(item_tokens, thresholds=trie_kinds[kind])
+  found = _search(model, trie, num_items + 3, normalization=normalization)
   assert found.valid[:, :num_items].all()
   for request in range(2):
-    exact = np.zeros(num_items)
-    for item, tokens in enumerate(slow.items):
-      for place, token in enumerate(tokens):
-        exact[item] += slow.next_scores(request, tokens[:place])[token]
+    exact = np.array([slow.score(request, item) for item in range(num_items)])
     items = found.items[request, :num_items]
     assert sorted(items) == list(range(num_items))
     np.testing.assert_allclose(
@@ -81,17 +81,27 @@ def test_a_wide_beam_equals_scoring_every_item(
   num_beams=strategies.integers(1, 12),
   variable=strategies.booleans(),
   normalization=strategies.sampled_from(search.NORMALIZATIONS),
+  kind=strategies.sampled_from(KINDS),
 )
 def test_a_narrow_beam_equals_a_textbook_search(
-  toy_model, reference, draw_catalogue, seed, num_beams, variable, normalization
+  toy_model,
+  reference,
+  draw_catalogue,
+  trie_kinds,
+  seed,
+  num_beams,
+  variable,
+  normalization,
+  kind,
 ):
-  item_tokens = draw_catalogue(seed, 50, 3, VOCAB_SIZE, variable=variable)
-  model = toy_model(batch_size=3, vocab_size=VOCAB_SIZE, seed=seed)
+  """Over enough codes that bitmaps have several words."""
+  item_tokens = draw_catalogue(seed, 50, 3, 80, variable=variable)
+  model = toy_model(batch_size=3, vocab_size=80, seed=seed)
   rng = np.random.default_rng(seed)
   exclude = rng.integers(-1, 50, (3, 20)).astype(np.int32)
   found = _search(
     model,
-    build_trie(item_tokens),
+    build_trie(item_tokens, thresholds=trie_kinds[kind]),
     num_beams,
     normalization=normalization,
     exclude=exclude,
@@ -135,8 +145,8 @@ def test_equal_scores_come_in_the_order_of_rows(draw_catalogue):
   item_tokens = draw_catalogue(4, 50, 3, VOCAB_SIZE)
   trie = build_trie(item_tokens)
 
-  def constant_logits(token, cache):
-    return jnp.zeros((len(token), VOCAB_SIZE)), cache
+  def constant_logits(tokens, cache, block):
+    return jnp.zeros((*tokens.shape, VOCAB_SIZE)), cache
 
   found = jax.jit(
     lambda trie: search.beam_search(trie, constant_logits, {}, 1, 20)
@@ -151,9 +161,9 @@ def test_other_exclusions_and_weights_do_not_recompile(
   trie = build_trie(draw_catalogue(5, 20, 3, VOCAB_SIZE))
   traced = []
 
-  def tokens_to_logits(token, cache):
-    traced.append(token.shape)
-    return model.tokens_to_logits(token, cache)
+  def tokens_to_logits(tokens, cache, block):
+    traced.append(tokens.shape)
+    return model.tokens_to_logits(tokens, cache, block)
 
   @jax.jit
   def run(trie, cache, exclude):
@@ -166,79 +176,6 @@ def test_other_exclusions_and_weights_do_not_recompile(
   second = np.asarray(run(trie, model.cache(), without_best))
   assert len(traced) == trie.num_levels
   np.testing.assert_array_equal(second[0, :19], first[0, 1:])
-
-
-def test_score_catalogue_is_the_log_probability_of_every_item(
-  toy_model, reference, draw_catalogue
-):
-  item_tokens = draw_catalogue(6, 33, 3, VOCAB_SIZE, variable=True)
-  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
-  scores = jax.jit(
-    lambda cache: search.score_catalogue(
-      jnp.asarray(item_tokens), model.tokens_to_logits, cache, 2, chunk_size=8
-    )
-  )(model.cache())
-  slow = reference(model, item_tokens)
-  for request in range(2):
-    exact = {item: score for score, item in slow.search(request, 33)}
-    np.testing.assert_allclose(
-      scores[request], [exact[item] for item in range(33)], rtol=1e-5
-    )
-
-
-@pytest.mark.parametrize('size', [5000, 8192])
-def test_chunk_maxima_keep_the_order_of_equals(size):
-  values = np.random.default_rng(0).integers(0, 40, size).astype(np.float32)
-  values[::3] = -np.inf
-  best, place = search.top_k(jnp.asarray(values), 50)
-  order = np.argsort(-values, kind='stable')[:50]
-  np.testing.assert_array_equal(place, order)
-  np.testing.assert_array_equal(best, values[order])
-
-
-@pytest.mark.parametrize('cache_offset', [0, 1])
-def test_decode_fn_keeps_the_contract_of_t5x(
-  toy_model, draw_catalogue, cache_offset
-):
-  """Ascending, padded, K rows a request from the first step, caches scanned."""
-  item_tokens = draw_catalogue(7, 30, 3, VOCAB_SIZE)
-  trie = build_trie(item_tokens)
-  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
-
-  def with_layers(cache, times):
-    if not cache_offset:
-      return cache
-    change = (lambda x: x[None]) if times > 0 else (lambda x: x[0])
-    return jax.tree.map(change, cache)
-
-  def tokens_to_logits(state):
-    assert state.cur_token.shape == (2 * 5, 1)
-    logits, cache = model.tokens_to_logits(
-      state.cur_token, with_layers(state.cache, -1)
-    )
-    return logits, with_layers(cache, 1)
-
-  decodes, scores = jax.jit(
-    lambda cache: search.make_decode_fn(trie)(
-      inputs=jnp.zeros((2, 6), jnp.int32),
-      cache=cache,
-      tokens_to_logits=tokens_to_logits,
-      num_decodes=5,
-      cache_offset=cache_offset,
-      eos_id=1,
-      decode_rng=None,
-    )
-  )(with_layers(model.cache(), 1))
-  found = _search(model, trie, 5)
-  np.testing.assert_array_equal(decodes[:, ::-1, :3], found.tokens)
-  assert decodes.shape == (2, 5, 6) and not decodes[..., 3:].any()
-  np.testing.assert_allclose(scores[:, ::-1], found.scores, rtol=1e-6)
-
-
-def test_decode_fn_refuses_targets_shorter_than_an_item(draw_catalogue):
-  decode = search.make_decode_fn(build_trie(draw_catalogue(0, 5, 3, 9)))
-  with pytest.raises(GenrecError, match='length 2, expected at least 3'):
-    decode(jnp.zeros((1, 2), jnp.int32), {}, None)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +192,10 @@ def test_refuses_impossible_searches(draw_catalogue, options, message):
   with pytest.raises(GenrecError, match=message):
     search.beam_search(
       build_trie(draw_catalogue(0, 5, 3, VOCAB_SIZE)),
-      lambda token, cache: (jnp.zeros((len(token), vocab_size)), cache),
+      lambda tokens, cache, block: (
+        jnp.zeros((*tokens.shape, vocab_size)),
+        cache,
+      ),
       {},
       1,
       **arguments,

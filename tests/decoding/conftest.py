@@ -4,6 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genrec_jax.decoding.trie_builder import Thresholds
+
 
 class ToyModel:
   """state' = tanh(state A + E[token]); logits = state' W. One state a row."""
@@ -20,16 +22,22 @@ class ToyModel:
     state = jnp.asarray(self.start, jnp.float32)
     return {'layer': {'state': state, 'cache_index': jnp.zeros((), jnp.int32)}}
 
-  def tokens_to_logits(self, token, cache):
+  def tokens_to_logits(self, tokens, cache, block=None):
     state = cache['layer']['state']
-    assert token.shape == (len(state), 1)
+    assert len(tokens) == len(state)
     as_float32 = [
       jnp.asarray(x, jnp.float32) for x in (self.mix, self.embedding, self.head)
     ]
     mix, embedding, head = as_float32
-    state = jnp.tanh(state @ mix + embedding[token[:, 0]])
-    index = cache['layer']['cache_index'] + 1
-    return state @ head, {'layer': {'state': state, 'cache_index': index}}
+    logits = []
+    for token in tokens.T:
+      state = jnp.tanh(state @ mix + embedding[token])
+      logits.append(state @ head)
+    logits = jnp.stack(logits, axis=1)
+    if block is not None:
+      logits = logits[..., block.start : block.stop]
+    index = cache['layer']['cache_index'] + tokens.shape[1]
+    return logits, {'layer': {'state': state, 'cache_index': index}}
 
   def log_probabilities(self, request, prefix):
     """In float64, over the vocabulary, after the tokens of `prefix`."""
@@ -41,10 +49,21 @@ class ToyModel:
 
 
 class Reference:
-  """Scores and searches by dictionaries of prefixes, in float64."""
+  """Scores and searches by dictionaries of prefixes, in float64.
+
+  `alphabets` are the tokens that each level's codes may be; by default those
+  between the smallest and the largest found there, and the end.
+  """
 
   def __init__(self, model, item_tokens, normalization='vocabulary'):
     self.model = model
+    self.alphabets = [set(column) for column in np.asarray(item_tokens).T]
+    for alphabet in self.alphabets:
+      tokens = alphabet - {0, 1}
+      alphabet |= set(range(min(tokens), max(tokens) + 1)) if tokens else set()
+    if any(0 in alphabet or 1 in alphabet for alphabet in self.alphabets):
+      for alphabet in self.alphabets[1:]:
+        alphabet.add(1)
     self.items = [tuple(int(t) for t in row) for row in item_tokens]
     self.normalization = normalization
 
@@ -56,12 +75,20 @@ class Reference:
       return {0: 0.0}
     among = {
       'vocabulary': set(range(self.model.vocab_size)),
-      'level': {item[place] for item in self.items} - {0},
+      'level': self.alphabets[place] - {0},
       'children': legal,
     }[self.normalization]
     scores = self.model.log_probabilities(request, prefix)
     total = np.log(sum(np.exp(scores[token]) for token in among))
     return {token: scores[token] - total for token in legal}
+
+  def score(self, request, item):
+    """The log-probability of an item."""
+    tokens = self.items[item]
+    return sum(
+      self.next_scores(request, tokens[:place])[token]
+      for place, token in enumerate(tokens)
+    )
 
   def search(self, request, num_beams, excluded=()):
     """(score, item) best first: a textbook beam search."""
@@ -81,6 +108,20 @@ class Reference:
       grown = [(s, prefix) for s, prefix in grown if prefix in prefixes]
       beams = sorted(grown, key=lambda beam: (-beam[0], beam[1]))[:num_beams]
     return [(score, allowed[prefix]) for score, prefix in beams]
+
+
+@pytest.fixture(scope='session')
+def trie_kinds():
+  """Thresholds that make all levels but the first of one kind."""
+  return {
+    'default': Thresholds(),
+    'dense': Thresholds(dense_share=0, dense_bytes=2**30),
+    'sparse': Thresholds(dense_share=2, exception_share=0),
+    'exceptions': Thresholds(dense_share=2, exception_share=2),
+    'hybrid': Thresholds(
+      dense_share=0, dense_bytes=0, dense_bytes_per_child=0, light_width=2
+    ),
+  }
 
 
 @pytest.fixture(scope='session')

@@ -3,19 +3,19 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from genrec_jax.data.token_cache import Ragged, TokenExamples
-from genrec_jax.decoding.beam_search import make_decode_fn, score_catalogue
+from genrec_jax.decoding.catalogue_scores import score_catalogue
 from genrec_jax.decoding.recommend import (
   make_recommend_fn,
   recommend_examples,
   seen_items,
   take_examples,
 )
-from genrec_jax.decoding.trie import build_trie
+from genrec_jax.decoding.t5x import make_decode_fn
+from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.models.encoder_decoder import EncoderDecoder
 from genrec_jax.models.transformer import T5Config, Transformer
 
@@ -116,18 +116,15 @@ def test_a_wide_beam_equals_teacher_forcing(
 def test_score_catalogue_equals_a_wide_beam(params, item_tokens):
   """Also in bfloat16 exactly: both score through the same cached steps."""
   model = MODELS['bfloat16']
+  trie = build_trie(item_tokens)
   batch = {'encoder_input_tokens': INPUTS}
 
   @jax.jit
   def score(params):
-    step, cache = model.start_decoding(params, batch, NUM_LEVELS)
-    return score_catalogue(
-      jnp.asarray(item_tokens), step, cache, 2, chunk_size=16
-    )
+    step, cache = model.start_decoding(params, batch)
+    return score_catalogue(trie, step, cache, 2, chunk_size=16)
 
-  recommend = make_recommend_fn(
-    model, build_trie(item_tokens), num_beams=NUM_ITEMS
-  )
+  recommend = make_recommend_fn(model, trie, num_beams=NUM_ITEMS)
   found = recommend(params, batch, np.full((2, 4), -1, np.int32))
   scores = np.take_along_axis(np.asarray(score(params)), found.items, axis=1)
   np.testing.assert_allclose(found.scores, scores, rtol=1e-4, atol=1e-4)

@@ -121,13 +121,14 @@ def test_cached_greedy_decoding_equals_hugging_face(variant):
 
   @jax.jit
   def generate(params, batch):
-    step, cache = model.start_decoding(params, batch, num_steps)
+    # A scan wants a cache of one shape.
+    step, cache = model.start_decoding(params, batch, length=num_steps)
     first = jnp.zeros((len(batch['encoder_input_tokens']), 1), jnp.int32)
 
     def advance(state, _):
       logits, cache = step(*state)
       # Hugging Face was told to generate all steps: no end before.
-      token = jnp.argmax(logits.at[:, 1].set(-jnp.inf), axis=-1)
+      token = jnp.argmax(logits[:, 0].at[:, 1].set(-jnp.inf), axis=-1)
       return (token[:, None].astype(jnp.int32), cache), token
 
     _, tokens = jax.lax.scan(advance, (first, cache), length=num_steps)

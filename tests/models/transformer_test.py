@@ -100,32 +100,139 @@ def test_scan_and_remat_change_no_number(
   )
 
 
-@pytest.mark.parametrize('scan', [False, True])
-def test_cached_steps_of_beams_equal_the_uncached_logits(params, scan):
-  model = make_model(scan_layers=scan)
-  params = stack_layers(params) if scan else params
-  num_beams, num_steps = 3, 3
+def uncached_beams(num_beams, num_steps):
+  """Returns random beams [2, K, T] and the batch that feeds them whole."""
   beams = np.random.default_rng(0).integers(1, 32, (2, num_beams, num_steps))
   beams[..., 0] = 0  # The start token; after it the beams part.
   tiled = {
     name: np.repeat(value, num_beams, axis=0) for name, value in BATCH.items()
   }
   tiled['decoder_input_tokens'] = beams.reshape(-1, num_steps)
+  return jnp.asarray(beams), tiled
+
+
+@pytest.mark.parametrize(
+  ('lengths', 'scan', 'tied', 'dtype', 'tolerance'),
+  [
+    ((1, 1, 1), False, True, 'float32', 1e-5),
+    ((1, 3), False, True, 'float32', 1e-5),
+    ((1, 1, 2), True, True, 'float32', 1e-5),
+    ((1, 2), False, False, 'float32', 1e-5),
+    # Steps round otherwise than a whole sequence does.
+    ((1, 1, 2), False, True, 'bfloat16', 0.05),
+  ],
+)
+def test_cached_steps_of_beams_equal_the_uncached_logits(
+  params, lengths, scan, tied, dtype, tolerance
+):
+  """Steps of one token or several, beams that part and change places."""
+  model = make_model(scan_layers=scan, logits_via_embedding=tied, dtype=dtype)
+  params = stack_layers(params) if scan else params
+  if not tied:
+    params = with_own_head(params)
+  num_beams, num_steps = 3, sum(lengths)
+  beams, tiled = uncached_beams(num_beams, num_steps)
+  turned = jnp.array([2, 1, 0, 3, 5, 4])
 
   @jax.jit
   def run(params):
-    step, cache = model.start_decoding(params, BATCH, num_steps)
-    first, cache = step(jnp.asarray(beams[:, 0, :1]), cache)
+    step, cache = model.start_decoding(params, BATCH)
+    first, cache = step(beams[:, 0, :1], cache)
     stepped = [jnp.repeat(first, num_beams, axis=0)]
     # Rows lead in every leaf: what a beam search relies upon.
     cache = jax.tree.map(lambda x: jnp.repeat(x, num_beams, axis=0), cache)
-    for n in range(1, num_steps):
-      logits, cache = step(jnp.asarray(beams[..., n].reshape(-1, 1)), cache)
-      stepped.append(logits)
-    return jnp.stack(stepped, axis=1), model.logits(params, tiled)
+    rows, done = beams.reshape(-1, num_steps), 1
+    order = jnp.arange(len(rows))
+    for length in lengths[1:]:
+      order = order[turned]
+      cache = jax.tree.map(lambda x: x[turned], cache)
+      tokens = rows[order, done : done + length]
+      logits, cache = step(tokens, cache)
+      stepped.append(logits[jnp.argsort(order)])
+      done += length
+    lengths_kept = {leaf.shape[-3] for leaf in jax.tree.leaves(cache)}
+    assert lengths_kept == {num_steps}
+    return jnp.concatenate(stepped, axis=1), model.logits(params, tiled)
 
   stepped, uncached = run(params)
-  np.testing.assert_allclose(stepped, uncached, atol=1e-5)
+  np.testing.assert_allclose(stepped, uncached, rtol=tolerance, atol=tolerance)
+
+
+def with_own_head(params):
+  """Returns the parameters with a head that is not the embedding."""
+  head = np.random.default_rng(1).standard_normal((8, 32)).astype(np.float32)
+  decoder = params['decoder'] | {'logits_dense': {'kernel': head}}
+  return params | {'decoder': decoder}
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_a_cache_of_fixed_length_equals_one_that_grows(params, scan):
+  """What a search that loops by `lax.while_loop` needs."""
+  model = make_model(scan_layers=scan)
+  params = stack_layers(params) if scan else params
+  tokens = jnp.array([[0, 4, 9], [0, 30, 2]])
+
+  @jax.jit
+  def run(params):
+    step, cache = model.start_decoding(params, BATCH)
+    grown, _ = step(tokens, cache)
+    step, cache = model.start_decoding(params, BATCH, length=4)
+
+    def advance(cache, token):
+      logits, cache = step(token[:, None], cache)
+      return cache, logits[:, 0]
+
+    _, logits = jax.lax.scan(advance, cache, tokens.T)
+    return grown, jnp.swapaxes(logits, 0, 1)
+
+  grown, fixed = run(params)
+  np.testing.assert_allclose(fixed, grown, atol=1e-5)
+
+
+@pytest.mark.parametrize('tied', [False, True])
+def test_a_block_of_the_head_is_those_columns(params, tied):
+  model = make_model(logits_via_embedding=tied)
+  params = params if tied else with_own_head(params)
+
+  @jax.jit
+  def run(params):
+    step, cache = model.start_decoding(params, BATCH)
+    tokens = jnp.array([[0, 4], [0, 30]])
+    return step(tokens, cache, None)[0], step(tokens, cache, range(5, 12))[0]
+
+  whole, block = run(params)
+  np.testing.assert_allclose(block, whole[..., 5:12], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('block', [range(30, 33), range(4, 4), range(4, 8, 2)])
+def test_a_block_that_is_no_part_of_the_vocabulary_is_refused(params, block):
+  def run(params):
+    step, cache = make_model().start_decoding(params, BATCH)
+    return step(jnp.zeros((2, 1), jnp.int32), cache, block)
+
+  with pytest.raises(GenrecError, match='within the 32 tokens'):
+    jax.eval_shape(run, params)
+
+
+def test_a_block_of_a_table_in_shards_need_not_divide(params):
+  """Seven tokens from a table whose 32 rows lie on four devices."""
+  model = make_model()
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ('model',))
+  rules = [('vocab', 'model'), ('batch', None), ('length', None)]
+  table = jax.NamedSharding(mesh, jax.P('model', None))
+  whole = jax.NamedSharding(mesh, jax.P())
+  shardings = jax.tree.map(lambda _: whole, params)
+  shardings['token_embedder']['embedding'] = table
+
+  @jax.jit
+  def run(params):
+    step, cache = model.start_decoding(params, BATCH)
+    return step(jnp.zeros((2, 1), jnp.int32), cache, range(5, 12))[0]
+
+  expected = run(params)
+  with mesh, partitioning.axis_rules(rules):
+    found = jax.jit(run.__wrapped__)(jax.device_put(params, shardings))
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_driver_that_tiles_and_keeps_no_cross_attention_agrees(params):
@@ -136,7 +243,7 @@ def test_a_driver_that_tiles_and_keeps_no_cross_attention_agrees(params):
 
   @jax.jit
   def run(params):
-    step, cache = model.start_decoding(params, BATCH, 2)
+    step, cache = model.start_decoding(params, BATCH, length=2)
     cache = jax.tree.map(lambda x: jnp.repeat(x, 2, axis=0), cache)
     grouped, _ = step(jnp.asarray(token), cache)
     encoded = model.module.apply(
@@ -154,7 +261,7 @@ def test_a_driver_that_tiles_and_keeps_no_cross_attention_agrees(params):
       mutable=['cache'],
       method='decode',
     )
-    return grouped, tiled[:, 0]
+    return grouped, tiled
 
   grouped, tiled = run(params)
   np.testing.assert_allclose(grouped, tiled, atol=1e-5)

@@ -38,7 +38,7 @@ from genrec_jax.data.batches import suggest_buckets
 from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.beam_search import beam_search, reorder_cache
 from genrec_jax.decoding.recommend import make_recommend_fn
-from genrec_jax.decoding.trie import build_trie
+from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.evaluate import load_params, load_tokens
 from genrec_jax.evaluation.results import describe_code
 from genrec_jax.training import partitioning
@@ -158,14 +158,17 @@ def time_pieces(model, trie, item_tokens, params, tokens, num_beams):
 
   @jax.jit
   def search(trie, logits):
-    def stored_logits(token, cache):
-      return logits[: len(token)], cache
+    def stored_logits(tokens, cache, block):
+      assert block is None  # Scores are over the vocabulary.
+      return logits[: len(tokens), None], cache
 
     return beam_search(trie, stored_logits, {}, batch_size, num_beams)
 
   @jax.jit
   def make_cache(params, batch):
-    return model.start_decoding(params, batch, trie.num_levels)[1]
+    tokens_to_logits, cache = model.start_decoding(params, batch)
+    start = jnp.zeros((batch_size, 1), jnp.int32)
+    return tokens_to_logits(start, cache, None)[1]
 
   cache = make_cache(params, batch)
   parent = jnp.zeros((batch_size, num_beams), jnp.int32)
