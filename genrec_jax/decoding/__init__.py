@@ -3,9 +3,11 @@
 The catalogue:
   item_codes        a table of tokens, packed and sorted
   child_ranges      which nodes are the children of a node
+  bitmaps           sets of codes
   level_logits      the model's logits as a level sees them
   selection         the largest of wide rows
   constraints       what a request may not follow: lists and views
+  sparse_level      one step, where beams gather their own children
   levels            one step: from beams to their best children
   trie              the level arrays
   trie_builder      from items to a trie

@@ -8,7 +8,6 @@ small catalogue, and for knowing what a beam loses.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -21,6 +20,7 @@ from genrec_jax.decoding.beam_search import (
   reorder_cache,
 )
 from genrec_jax.decoding.level_logits import NORMALIZATIONS, LevelLogits
+from genrec_jax.decoding.selection import take_along
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.types import PAD_ID, unknown_name
 
@@ -111,17 +111,12 @@ def _token_scores(
       child_C = first + number * chunk_size + slot_C
       parent_C = level.ranges.parent(child_C)
       code_C = level.child_code(child_C, parent_C)
-      # The codes of a parent's logits: one code of each of C rows.
-      from_C = jnp.clip(parent_C - first_node, 0, chunk_size - 1)
-      picked = dataclasses.replace(
-        logits,
-        values=logits.values[:, from_C],
-        normalizer=None
-        if logits.normalizer is None
-        else logits.normalizer[:, from_C],
+      from_BC = jnp.broadcast_to(
+        jnp.clip(parent_C - first_node, 0, chunk_size - 1), zero_BC.shape
       )
-      code_BC1 = jnp.broadcast_to(code_C, zero_BC.shape)[..., None]
-      value_BC = picked.of_codes(code_BC1)[..., 0] + base_BC[:, from_C]
+      code_BC = jnp.broadcast_to(code_C, zero_BC.shape)
+      value_BC = logits.of_codes(code_BC[..., None], from_BC)[..., 0]
+      value_BC += take_along(base_BC, from_BC)
       child_C = jnp.where(child_C < end, child_C, num_children)
       return found.at[:, child_C].set(value_BC, mode='drop')
 

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float32, Int32, UInt32
 
+from genrec_jax.decoding.bitmaps import BITS, bits, pack_bits
 from genrec_jax.decoding.child_ranges import NO_NODE
 from genrec_jax.decoding.selection import pad_last, take, take_along
 from genrec_jax.types import GenrecError
 
-BITS = 32
 # Rows of bitmaps that are masked at once: bounds the memory of a view.
 _ROWS_AT_ONCE = 2048
 
@@ -116,30 +116,37 @@ class LevelFilter:
 
   def of_children(
     self,
-    value: Float32[Array, 'B M W'],
-    child: Int32[Array, 'B M W'],
+    value: Float32[Array, 'B S'],
+    child: Int32[Array, 'B S'],
     node: Int32[Array, 'B M'],
     alive: Bool[Array, 'B M'],
-  ) -> Float32[Array, 'B M W']:
+    start: Int32[Array, 'B M'],
+    count: Int32[Array, 'B M'],
+    place: Int32[Array, 'B M'],
+  ) -> Float32[Array, 'B S']:
     """Sets the scores of children to -inf that must not be followed.
 
     Args:
-      value: the scores of the children of each beam.
-      child: their nodes, ascending.
+      value: the scores of the children of all beams.
+      child: their nodes.
       node: the node of each beam; those of `alive` beams are distinct.
       alive: whether a beam holds a node.
+      start: the first child of each beam.
+      count: how many children it has.
+      place: where among all the first one lies; the others follow.
     """
     if self.views is not None:
       value = jnp.where(self.views.allows(self.view, child), value, -jnp.inf)
     if self.dead is None:
       return value
     request_BX, beam_BX = self._beam_of_dead(node, alive)
-    first_BX = take_along(
-      child[..., 0], jnp.minimum(beam_BX, node.shape[1] - 1)
-    )
-    slot_BX = self.dead.node - first_BX
-    slot_BX = jnp.where(slot_BX < 0, value.shape[2], slot_BX)
-    return value.at[request_BX, beam_BX, slot_BX].set(-jnp.inf, mode='drop')
+    held_BX = jnp.minimum(beam_BX, node.shape[1] - 1)
+    slot_BX = self.dead.node - take_along(start, held_BX)
+    inside_BX = (beam_BX < node.shape[1]) & (slot_BX >= 0)
+    inside_BX &= slot_BX < take_along(count, held_BX)
+    place_BX = take_along(place, held_BX) + slot_BX
+    place_BX = jnp.where(inside_BX, place_BX, value.shape[1])
+    return value.at[request_BX, place_BX].set(-jnp.inf, mode='drop')
 
   def of_words(
     self,
@@ -337,12 +344,7 @@ def _make_view(trie, allowed: Bool[Array, 'items']) -> Views:
 
 def _pack(alive: Bool[Array, 'n']) -> UInt32[Array, 'words']:
   alive = pad_last(alive, -(-len(alive) // BITS) * BITS, False)
-  return _words(alive.reshape(-1, BITS))
-
-
-def _words(bits: Bool[Array, '*shape 32']) -> UInt32[Array, '*shape']:
-  shift = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, bits.ndim - 1)
-  return (bits.astype(jnp.uint32) << shift).sum(axis=-1, dtype=jnp.uint32)
+  return pack_bits(alive.reshape(-1, BITS))
 
 
 def _mask_bitmaps(level, views: LevelViews) -> UInt32[Array, 'rows W']:
@@ -350,17 +352,16 @@ def _mask_bitmaps(level, views: LevelViews) -> UInt32[Array, 'rows W']:
   bitmaps = level.bitmaps
   num_rows = len(bitmaps.words)
   row_node = level.bitmap_nodes
-  shift = jnp.arange(BITS, dtype=jnp.uint32)[None, :]
   no_view = jnp.zeros(1, jnp.int32)
 
   def mask(row):
     word_W = bitmaps.words[row]
-    bit_Wb = ((word_W[:, None] >> shift) & 1).astype(jnp.int32)
+    bit_Wb = bits(word_W).astype(jnp.int32)
     inside_Wb = jnp.cumsum(bit_Wb, axis=-1) - bit_Wb
     first = level.ranges.start(jnp.minimum(row_node[row], NO_NODE - 1))
     child_Wb = first + bitmaps.ranks[row].astype(jnp.int32)[:, None] + inside_Wb
     keep_Wb = views.allows(no_view, child_Wb[None])[0]
-    return word_W & _words(keep_Wb)
+    return word_W & pack_bits(keep_Wb)
 
   return jax.lax.map(
     mask, jnp.arange(num_rows), batch_size=min(num_rows, _ROWS_AT_ONCE)

@@ -101,16 +101,34 @@ class LevelLogits:
     """Returns what is added to a logit to make the score of a child."""
     return score if self.normalizer is None else score - self.normalizer
 
-  def of_codes(self, code: Int32[Array, 'B M K']) -> Float32[Array, 'B M K']:
-    """Returns the logits of the codes that each beam asks for."""
+  def of_codes(
+    self,
+    code: Int32[Array, 'B C c'],
+    beam: Int32[Array, 'B C'] | None = None,
+  ) -> Float32[Array, 'B C c']:
+    """Returns the logits of codes.
+
+    Args:
+      code: the codes asked for.
+      beam: whose logits; by default each beam's own (C = M).
+    """
     column = code
     if not self.is_block:
       column = code + (self.alphabet.first_token - self.alphabet.num_special)
     if self.alphabet.num_special:
       column = jnp.where(code < 2, EOS_ID, column)
-    gathered = take_along(self.values, column).astype(jnp.float32)
-    if self.alphabet.may_end:
-      gathered = jnp.where(code == PAD_ID, self._padding[..., None], gathered)
+    padding = self._padding if self.alphabet.may_end else None
+    if beam is None:
+      gathered = take_along(self.values, column)
+    else:
+      flat = self.values.reshape(len(code), -1)
+      column += beam[..., None] * self.values.shape[-1]
+      gathered = take_along(flat, column.reshape(len(code), -1))
+      gathered = gathered.reshape(code.shape)
+      padding = None if padding is None else take_along(padding, beam)
+    gathered = gathered.astype(jnp.float32)
+    if padding is not None:
+      gathered = jnp.where(code == PAD_ID, padding[..., None], gathered)
     return gathered
 
   def of_alphabet(self, padding=None) -> Float32[Array, 'B M size']:

@@ -12,19 +12,17 @@ import numpy as np
 from jaxtyping import Int
 
 from genrec_jax.decoding import child_ranges
+from genrec_jax.decoding.bitmaps import BITS, Bitmaps
 from genrec_jax.decoding.child_ranges import NO_NODE, Identity
 from genrec_jax.decoding.item_codes import ItemCodes, encode_items
 from genrec_jax.decoding.level_logits import Alphabet
-from genrec_jax.decoding.levels import (
-  BITS,
-  Bitmaps,
-  Dense,
-  Hybrid,
-  Level,
-  Sparse,
-)
+from genrec_jax.decoding.levels import Dense, Hybrid, Level
+from genrec_jax.decoding.sparse_level import CHILDREN, Sparse
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.types import PAD_ID, GenrecError
+
+# Chunks are bounded for so many beams; more gather the full width.
+_MOST_BEAMS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,16 +30,18 @@ class Thresholds:
   """When a level is of which kind; they change speed and size, not results.
 
   Attributes:
-    dense_share: a level is dense where some node has more than this share of
-      the codes as children,
-    dense_bytes: and its bitmaps take at most so many bytes,
-    dense_bytes_per_child: or so many a child.
+    child_cost: what gathering a child costs, in bits of a bitmap: a level has
+      bitmaps where they are cheaper than the children of the largest nodes,
+    num_beams: of which as many are taken as a request has beams.
+    dense_bytes: it is dense where its bitmaps take at most so many bytes,
+    dense_bytes_per_child: or so many a child; else it is hybrid.
     light_width: children of a light node at most, in a hybrid level.
     exception_share: child starts are a list of exceptions where fewer nodes
       than this share have more than one child.
   """
 
-  dense_share: float = 1 / 4
+  child_cost: float = 5.0
+  num_beams: int = 50
   dense_bytes: float = 2**21
   dense_bytes_per_child: float = 6.0
   light_width: int = 32
@@ -93,7 +93,8 @@ class LevelPlan:
     ranges: 'offsets', 'exceptions' or 'identity'.
     node_capacity: how many nodes it may lead from,
     child_capacity: and to.
-    width: how many children a beam gathers; of a hybrid, a light one.
+    width: the most children of a node; of a hybrid, of a light one.
+    chunk_bounds: see `levels.Sparse`.
     num_heavy: how many heavy nodes there may be.
     num_exceptions: how many exceptions.
   """
@@ -103,6 +104,7 @@ class LevelPlan:
   node_capacity: int
   child_capacity: int
   width: int = 0
+  chunk_bounds: tuple[int, ...] = ()
   num_heavy: int = 0
   num_exceptions: int = 0
 
@@ -203,42 +205,62 @@ class _Planner:
       child_capacity = self._capacity
       if alphabet is not None:
         child_capacity = min(child_capacity, node_capacity * alphabet.size)
-    widest = int(counts.max())
-    width = widest + (max(4, widest // 2) if grows else 0)
     common = dict(node_capacity=node_capacity, child_capacity=child_capacity)
+    largest = _largest(counts)
+    widest = int(largest[0])
+    if grows:
+      largest += np.maximum(4, largest // 2)
+    width, chunk_bounds = int(largest[0]), _chunk_bounds(largest)
+    lists = dict(**common, width=width, chunk_bounds=chunk_bounds)
     if alphabet is None:
-      return LevelPlan('sparse', 'offsets', **common, width=width)
+      return LevelPlan('sparse', 'offsets', **lists)
 
     num_codes = alphabet.size
+    beams = min(thresholds.num_beams, len(largest))
+    gathered = -(-largest[:beams] // CHILDREN).sum() * CHILDREN
     bitmap_bytes = node_capacity * -(-num_codes // BITS) * 6
     small = bitmap_bytes <= max(
       thresholds.dense_bytes, thresholds.dense_bytes_per_child * child_capacity
     )
-    wide = widest > thresholds.dense_share * num_codes
-    if not self.plan or (wide and small):
+    many = gathered * thresholds.child_cost > beams * num_codes
+    if not self.plan or (many and small):
       return LevelPlan('dense', 'offsets', **common)
     light = thresholds.light_width
-    if widest > max(2 * light, thresholds.dense_share * num_codes):
+    if many and widest > 2 * light:
       heavy = int((counts > light).sum())
       heavy = 2 * heavy + 64 if grows else heavy
       return LevelPlan(
         'hybrid', 'offsets', **common, width=light, num_heavy=heavy
       )
     if widest == 1 and not grows:
-      return LevelPlan('sparse', 'identity', **common, width=1)
-    width = min(width, num_codes)
+      return LevelPlan('sparse', 'identity', **lists)
     exceptions = int((counts > 1).sum())
     if grows:
       exceptions = 2 * exceptions + 64
     if exceptions < thresholds.exception_share * node_capacity:
       return LevelPlan(
-        'sparse', 'exceptions', **common, width=width, num_exceptions=exceptions
+        'sparse', 'exceptions', **lists, num_exceptions=exceptions
       )
-    return LevelPlan('sparse', 'offsets', **common, width=width)
+    return LevelPlan('sparse', 'offsets', **lists)
+
+
+def _largest(counts: Int[np.ndarray, 'nodes']) -> Int[np.ndarray, 'some']:
+  """Returns the largest counts, descending."""
+  if len(counts) > _MOST_BEAMS:
+    counts = np.partition(counts, -_MOST_BEAMS)[-_MOST_BEAMS:]
+  return np.sort(counts)[::-1].astype(np.int64)
+
+
+def _chunk_bounds(largest: Int[np.ndarray, 'some']) -> tuple[int, ...]:
+  """Returns the chunks of the 1, 2, 4, ... largest nodes."""
+  chunks = np.cumsum(-(-largest // CHILDREN))
+  powers = [1 << index for index in range(_MOST_BEAMS.bit_length())]
+  return tuple(int(chunks[min(n, len(chunks)) - 1]) for n in powers)
 
 
 def _check_fits(plan: LevelPlan, counts: np.ndarray, level: int) -> None:
   exceptions, widest = int((counts > 1).sum()), int(counts.max())
+  bounds = _chunk_bounds(_largest(counts))
   for what, got, room in (
     ('nodes', len(counts), plan.node_capacity),
     ('children', int(counts.sum()), plan.child_capacity),
@@ -246,6 +268,10 @@ def _check_fits(plan: LevelPlan, counts: np.ndarray, level: int) -> None:
       'children of one node',
       widest,
       plan.width if plan.kind == 'sparse' else math.inf,
+    ),
+    *(
+      (f'chunks of children under {1 << index} nodes', got, room)
+      for index, (got, room) in enumerate(zip(bounds, plan.chunk_bounds))
     ),
     (
       'heavy nodes',
@@ -289,7 +315,7 @@ def _build_level(
     # The last node reads past its children, as all nodes do.
     listed = np.zeros(plan.child_capacity + plan.width, dtype)
     listed[: len(codes)] = codes
-  sparse = Sparse(ranges, listed, alphabet, plan.width)
+  sparse = Sparse(ranges, listed, alphabet, plan.width, plan.chunk_bounds)
   if plan.kind == 'sparse':
     return sparse
   heavy = np.full(plan.num_heavy, NO_NODE, np.int32)

@@ -11,7 +11,13 @@ import jax
 import numpy as np
 
 from genrec_jax import artifacts
-from genrec_jax.decoding import child_ranges, level_logits, levels
+from genrec_jax.decoding import (
+  bitmaps,
+  child_ranges,
+  level_logits,
+  levels,
+  sparse_level,
+)
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.types import GenrecError, PathLike
 
@@ -20,10 +26,10 @@ _CLASSES = {
   part.__name__: part
   for part in (
     Trie,
-    levels.Sparse,
+    sparse_level.Sparse,
     levels.Dense,
     levels.Hybrid,
-    levels.Bitmaps,
+    bitmaps.Bitmaps,
     child_ranges.Offsets,
     child_ranges.Exceptions,
     child_ranges.Identity,

@@ -115,11 +115,11 @@ def trie_kinds():
   """Thresholds that make all levels but the first of one kind."""
   return {
     'default': Thresholds(),
-    'dense': Thresholds(dense_share=0, dense_bytes=2**30),
-    'sparse': Thresholds(dense_share=2, exception_share=0),
-    'exceptions': Thresholds(dense_share=2, exception_share=2),
+    'dense': Thresholds(child_cost=1e9, dense_bytes=2**30),
+    'sparse': Thresholds(child_cost=0, exception_share=0),
+    'exceptions': Thresholds(child_cost=0, exception_share=2),
     'hybrid': Thresholds(
-      dense_share=0, dense_bytes=0, dense_bytes_per_child=0, light_width=2
+      child_cost=1e9, dense_bytes=0, dense_bytes_per_child=0, light_width=2
     ),
   }
 

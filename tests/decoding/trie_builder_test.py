@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from genrec_jax.decoding import levels
+from genrec_jax.decoding.sparse_level import Sparse
 from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.types import GenrecError
 
@@ -50,7 +51,7 @@ def test_thresholds_choose_the_kinds(draw_catalogue, trie_kinds):
     for name, t in trie_kinds.items()
   }
   assert kinds['dense'] == {levels.Dense}
-  assert kinds['sparse'] == kinds['exceptions'] == {levels.Sparse}
+  assert kinds['sparse'] == kinds['exceptions'] == {Sparse}
   assert levels.Hybrid in kinds['hybrid']
 
 
