@@ -77,6 +77,7 @@ def make_decode_fn(trie: Trie, *, normalization: str = 'vocabulary'):
       num_decodes,
       normalization=normalization,
       cache_offset=cache_offset,
+      force_tails=False,
     )
     decodes = jnp.pad(
       result.tokens, ((0, 0), (0, 0), (0, length - trie.num_levels))

@@ -17,10 +17,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Float32, Int32
 
-from genrec_jax.decoding.level_logits import Alphabet
-from genrec_jax.decoding.levels import Level
+from genrec_jax.decoding.constraints import LevelFilter, level_filters
+from genrec_jax.decoding.level_logits import Alphabet, LevelLogits
+from genrec_jax.decoding.levels import Expansion, Level
 from genrec_jax.decoding.selection import take
 
 
@@ -39,6 +40,8 @@ class Trie:
     item_to_row: int32 [items], its inverse; -1 for a number without an item.
     capacities: of each depth, how many nodes there may be.
     num_levels: the number of tokens of an item, L.
+    tail_depth: from where on almost every prefix has one item and at least two
+      tokens follow; None if there is no such depth.
   """
 
   levels: tuple[Level, ...]
@@ -47,6 +50,9 @@ class Trie:
   item_to_row: Int32[Array, 'items']
   capacities: tuple[int, ...] = dataclasses.field(metadata={'static': True})
   num_levels: int = dataclasses.field(metadata={'static': True})
+  tail_depth: int | None = dataclasses.field(
+    default=None, metadata={'static': True}
+  )
 
   @property
   def num_items(self) -> int:
@@ -72,6 +78,30 @@ class Trie:
   def nbytes(self) -> int:
     """Bytes of all arrays."""
     return sum(array.nbytes for array in jax.tree.leaves(self))
+
+  def filters(
+    self, exclude=None, views=None, view=None
+  ) -> tuple[LevelFilter, ...]:
+    """Returns what requests may not follow; see `level_filters`."""
+    return level_filters(self, exclude, views, view)
+
+  def expand(
+    self,
+    number: int,
+    logits: LevelLogits | None,
+    score: Float32[Array, 'B M'],
+    node: Int32[Array, 'B M'],
+    num_beams: int,
+    level_filter: LevelFilter,
+  ) -> Expansion:
+    """Returns the best children of each request's beams on a level."""
+    return self.levels[number].expand(
+      logits, score, node, num_beams, level_filter
+    )
+
+  def items(self, row: Int32[Array, '*shape']) -> Int32[Array, '*shape']:
+    """Returns the items of rows."""
+    return self.row_to_item.at[row].get(mode='clip')
 
   def leaf_range(
     self, depth: int, node: Int32[Array, '*shape']

@@ -38,6 +38,8 @@ class Thresholds:
     light_width: children of a light node at most, in a hybrid level.
     exception_share: child starts are a list of exceptions where fewer nodes
       than this share have more than one child.
+    alone_share: searches look for known tails from where this share of the
+      items is alone under its prefix.
   """
 
   child_cost: float = 5.0
@@ -46,6 +48,7 @@ class Thresholds:
   dense_bytes_per_child: float = 6.0
   light_width: int = 32
   exception_share: float = 1 / 64
+  alone_share: float = 0.99
 
 
 DEFAULT_THRESHOLDS = Thresholds()
@@ -97,6 +100,7 @@ class LevelPlan:
     chunk_bounds: see `levels.Sparse`.
     num_heavy: how many heavy nodes there may be.
     num_exceptions: how many exceptions.
+    leads_to_one: whether almost all items are alone under its children.
   """
 
   kind: str
@@ -107,6 +111,7 @@ class LevelPlan:
   chunk_bounds: tuple[int, ...] = ()
   num_heavy: int = 0
   num_exceptions: int = 0
+  leads_to_one: bool = False
 
 
 def build_host_trie(
@@ -151,7 +156,8 @@ def build_host_trie(
     first = node_of_row[starts] - 1
     counts = np.diff(first, append=np.int32(len(next_starts)))
     starts = next_starts
-    level_plan = planner.next(counts, alphabet)
+    alone = np.diff(next_starts, append=num_rows) == 1
+    level_plan = planner.next(counts, alphabet, alone.sum() / num_rows)
     column = codes.column(number, starts)
     levels.append(_build_level(level_plan, counts, column, alphabet))
     num_nodes.append(len(starts))
@@ -174,8 +180,16 @@ def build_host_trie(
     item_to_row=item_to_row,
     capacities=(1, *(level.child_capacity for level in planner.plan)),
     num_levels=len(codes.alphabets),
+    tail_depth=_tail_depth(planner.plan, len(codes.alphabets)),
   )
   return trie, tuple(planner.plan)
+
+
+def _tail_depth(plan: Sequence[LevelPlan], num_levels: int) -> int | None:
+  for number, level in enumerate(plan[: num_levels - 2]):
+    if level.leads_to_one:
+      return number + 1
+  return None
 
 
 class _Planner:
@@ -187,10 +201,20 @@ class _Planner:
     self._capacity = capacity
     self._given = given
 
-  def next(self, counts: np.ndarray, alphabet: Alphabet | None) -> LevelPlan:
-    """Returns the plan of a level whose nodes have these many children."""
+  def next(
+    self, counts: np.ndarray, alphabet: Alphabet | None, alone: float = 0.0
+  ) -> LevelPlan:
+    """Returns the plan of a level.
+
+    Args:
+      counts: how many children its nodes have.
+      alphabet: what their codes mean.
+      alone: the share of items that are alone under a child.
+    """
     if self._given is None:
       plan = self._make(counts, alphabet)
+      if alone >= self._thresholds.alone_share:
+        plan = dataclasses.replace(plan, leads_to_one=True)
     else:
       plan = self._given[len(self.plan)]
       _check_fits(plan, counts, len(self.plan))

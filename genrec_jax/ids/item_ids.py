@@ -242,6 +242,16 @@ class TokenLayout:
     """How many rows the embedding table has: `num_tokens`, rounded up."""
     return -(-self.num_tokens // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
+  @property
+  def item_blocks(self) -> tuple[range, ...]:
+    """The tokens of each of `tokens_per_item` places, eos and pad apart."""
+    blocks = tuple(
+      range(offset, offset + size)
+      for offset, size in zip(self.level_offsets, self.codebook_sizes)
+    )
+    # The place after the last level holds eos or padding alone.
+    return blocks + (range(EOS_ID + 1, EOS_ID + 2),) * self.variable_length
+
   def item_tokens(
     self, codes: Int[np.ndarray, 'N L']
   ) -> Int[np.ndarray, 'N ?']:

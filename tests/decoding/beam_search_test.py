@@ -200,3 +200,40 @@ def test_refuses_impossible_searches(draw_catalogue, options, message):
       1,
       **arguments,
     )
+
+
+@pytest.mark.parametrize('normalization', search.NORMALIZATIONS)
+@pytest.mark.parametrize('doubled', [False, True])
+def test_known_tails_are_scored_in_one_call(
+  toy_model, reference, normalization, doubled
+):
+  """Doubled: an item that is not alone, so beams may have to step on."""
+  rng = np.random.default_rng(0)
+  item_tokens = rng.integers(3, VOCAB_SIZE, (300, 5))
+  item_tokens[:, :2] = np.stack(np.divmod(np.arange(300), 30), axis=1) + 3
+  if doubled:
+    item_tokens[1, :4] = item_tokens[0, :4]
+  model = toy_model(batch_size=2, vocab_size=40)
+  model.head[:, 3] += 3  # the first token of items 0 to 29
+  calls = []
+
+  def tokens_to_logits(tokens, cache, block):
+    calls.append(tokens.shape[1])
+    return model.tokens_to_logits(tokens, cache, block)
+
+  trie = build_trie(item_tokens)
+  assert trie.tail_depth == 2
+  found = jax.jit(
+    lambda trie, cache: search.beam_search(
+      trie, tokens_to_logits, cache, 2, 30, normalization=normalization
+    )
+  )(trie, model.cache())
+  assert calls == [1, 1] + [3] * (normalization != 'children') + [1, 1, 1]
+  slow = reference(model, item_tokens, normalization)
+  for request in range(2):
+    scores, items = zip(*slow.search(request, 30))
+    assert found.items[request].tolist() == list(items)
+    np.testing.assert_allclose(found.scores[request], scores, rtol=1e-5)
+    np.testing.assert_array_equal(
+      found.tokens[request], item_tokens[np.array(items)]
+    )
