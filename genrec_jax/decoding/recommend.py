@@ -13,13 +13,16 @@ from jax.experimental import multihost_utils
 from jaxtyping import Array, Float32, Int32
 
 from genrec_jax.data.batches import eval_batches, suggest_buckets
-from genrec_jax.data.token_cache import Ragged, TokenExamples
+from genrec_jax.data.token_cache import Ragged, TokenCache, TokenExamples
 from genrec_jax.decoding.beam_search import BeamResult, beam_search
 from genrec_jax.decoding.trie import Trie
+from genrec_jax.decoding.trie_builder import build_trie
+from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.types import GenrecError
 
-# (params, batch, exclude [B, X] or None) -> BeamResult
-RecommendFn = Callable[[Any, Mapping[str, Array], Array | None], BeamResult]
+# (params, batch, exclude [B, X], views, view [B]) -> BeamResult; the last three
+# may be left out.
+RecommendFn = Callable[..., BeamResult]
 # Puts a batch's arrays, of this process's rows, on the devices.
 PlaceFn = Callable[[Mapping[str, np.ndarray]], Mapping[str, Array]]
 
@@ -45,22 +48,28 @@ def make_recommend_fn(
 ) -> RecommendFn:
   """Returns the jitted function from a batch to its best items.
 
-  It compiles once a shape of inputs: other parameters, histories or excluded
-  items do not recompile it, nor does asking for it again with the same model.
+  It compiles once a shape of inputs: other parameters, histories, excluded
+  items or views do not recompile it, nor does asking for it again with the same
+  model, nor another trie of the same shapes (decoding/live_catalogue.py).
 
   Args:
     model: has `start_decoding`, see models/encoder_decoder.py.
     trie: the catalogue.
     num_beams: the number of items that are returned, K.
-    normalization: what a score is, see decoding/beam_search.py.
+    normalization: what a score is, see decoding/level_logits.py.
+
+  Returns:
+    recommend(params, batch, exclude=None, views=None, view=None), the last
+    three as for `beam_search`.
   """
 
   search = functools.partial(
     _search, model=model, num_beams=num_beams, normalization=normalization
   )
 
-  def recommend(params, batch, exclude=None):
-    return search(params, trie, batch['encoder_input_tokens'], exclude)
+  def recommend(params, batch, exclude=None, views=None, view=None):
+    filters = {'exclude': exclude, 'views': views, 'view': view}
+    return search(params, trie, batch['encoder_input_tokens'], filters)
 
   return recommend
 
@@ -72,7 +81,7 @@ def _search(
   params,
   trie,
   encoder_input_tokens,
-  exclude,
+  filters,
   *,
   model,
   num_beams,
@@ -88,7 +97,7 @@ def _search(
     encoder_input_tokens.shape[0],
     num_beams,
     normalization=normalization,
-    exclude=exclude,
+    **filters,
   )
 
 
@@ -157,6 +166,12 @@ def recommend_examples(
   index, *arrays = (np.concatenate(parts) for parts in zip(*found))
   order = np.argsort(index)
   return Lists(*(array[order] for array in arrays))
+
+
+def trie_of_tokens(cache: TokenCache) -> Trie:
+  """Returns the trie of the items of a token cache."""
+  layout = TokenLayout.from_dict(cache.layout)
+  return build_trie(cache.item_tokens, blocks=layout.item_blocks)
 
 
 def take_examples(
