@@ -1,11 +1,16 @@
 """Tests of the command that builds ids."""
 
 import dataclasses
+import functools
+import pathlib
 
+import gin
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from genrec_jax import build_ids as command
+from genrec_jax import main
 from genrec_jax.build_ids import METHODS, USER_METHODS, build_ids, make_ids
 from genrec_jax.data.audit import audit_builder, audit_ids
 from genrec_jax.data.dataset import RawTables, build_dataset
@@ -14,6 +19,26 @@ from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.residual_quantization import residual_kmeans
 from genrec_jax.ids.svd import item_factors
 from genrec_jax.types import GenrecError
+
+GIN = pathlib.Path(main.__file__).resolve().parent.parent / 'gin'
+LEAVES = sorted(
+  f'{path.parent.name}/{path.name}'
+  for folder in ('ids', 'vectors', 'users')
+  for path in GIN.glob(f'{folder}/*.gin')
+)
+WORDS = ('soap', 'comb', 'brush', 'rose', 'mint', 'balm', 'salt', 'clay')
+# Macros with which forty items will do; a leaf takes those that it has.
+TINY = {
+  'ALLOW_LEAKY': 'True',
+  'CODEBOOK_SIZE': '8',
+  'HIDDEN': '(8,)',
+  'NUM_CLUSTERS': '3',
+  'NUM_USER_CODES': '7',
+  'RQ_VAE_STEPS': '3',
+  'ON_COLLAPSE': "'warn'",
+  'TEXT_RANK': '8',
+  'USER_CODEBOOK_SIZE': '4',
+}
 
 
 def small_vectors(*args, seed):
@@ -26,6 +51,37 @@ def small_method(*args, seed):
   )
 
 
+QUANTIZED = {
+  'item_vectors': small_vectors,
+  'num_levels': 2,
+  'codebook_size': 8,
+}
+SETTINGS = {
+  'residual_kmeans': QUANTIZED,
+  'product_quantization': QUANTIZED,
+  'optimised_product_quantization': QUANTIZED,
+  'quantile_svd': QUANTIZED,
+  'rq_vae': QUANTIZED
+  | {
+    'hidden': (8,),
+    'latent': 4,
+    'num_steps': 3,
+    'batch_size': 16,
+    'min_perplexity': 0.0,
+  },
+  'collaborative_indexing': {'num_clusters': 3},
+  'textual_ids': {'num_levels': 3},
+  'hybrid_ids': {'shared': small_method},
+  'random_ids': {'codebook_size': 8},
+  'atomic_ids': {},
+  'sequential_ids': {'codebook_size': 8, 'allow_leaky': True},
+}
+
+
+def small(name):
+  return functools.partial(METHODS[name], **SETTINGS[name])
+
+
 @pytest.fixture
 def dataset():
   """Sixty users who walk along a ring of forty items."""
@@ -35,7 +91,9 @@ def dataset():
   start = generator.integers(40, size=60)[user]
   item = (start + step + generator.integers(3, size=len(user))) % 40
   table = pa.table({'user': user.astype(str), 'item': item.astype(str)})
-  return build_dataset('ring', RawTables(interactions=table))
+  titles = [' '.join(generator.choice(WORDS, 3)) for _ in range(40)]
+  items = pa.table({'item_id': [str(n) for n in range(40)], 'title': titles})
+  return build_dataset('ring', RawTables(interactions=table, items=items))
 
 
 @pytest.fixture
@@ -58,6 +116,7 @@ def test_a_run_gets_the_ids_of_its_train_interactions(run_dir, dataset, capsys):
     'codes': 8,
     'used': len(set(ids.codes[:, 0])),
     'perplexity': ids.facts['levels'][0]['perplexity'],
+    'prefixes': len(set(ids.codes[:, 0])),
   }
   printed = capsys.readouterr().out
   assert 'level 0' in printed and 'collision rate' in printed
@@ -65,13 +124,53 @@ def test_a_run_gets_the_ids_of_its_train_interactions(run_dir, dataset, capsys):
   assert len(table) == 41
 
 
-@pytest.mark.parametrize('method', [small_method, 'random_ids', 'atomic_ids'])
-def test_ids_do_not_depend_on_held_out_interactions(dataset, method):
-  audit_builder(
-    lambda *data: make_ids(*data, method=method).codes,
-    dataset,
-    leave_one_out(dataset),
-  )
+@pytest.mark.parametrize('name', METHODS)
+def test_ids_are_those_of_the_seed_and_of_the_train_interactions(dataset, name):
+  def build(*data):
+    built.append(make_ids(*data, method=small(name), seed=1).codes)
+    return built[-1]
+
+  built, split = [], leave_one_out(dataset)
+  audit_builder(build, dataset, split)
+  assert len(np.unique(built[0], axis=0)) == 40
+  np.testing.assert_array_equal(built[0], build(dataset, split))
+
+
+@pytest.mark.parametrize('leaf', LEAVES)
+def test_a_gin_file_makes_its_ids_through_the_command(leaf, run_dir, dataset):
+  """A source of vectors goes with residual k-means, whatever else it is."""
+  np.save(run_dir / 'v.npy', np.random.default_rng(0).random((40, 8)))
+  method = leaf if leaf.startswith('ids/') else 'ids/residual_kmeans.gin'
+  if leaf == 'ids/on_all_devices.gin':
+    method = 'ids/residual_kmeans.gin'
+  files = [method] if method == leaf else [method, leaf]
+  if leaf == 'ids/hybrid_ids.gin':  # the codes of another leaf's method
+    files = ['ids/residual_kmeans.gin', leaf]
+  text = ''.join((GIN / name).read_text() for name in files)
+  tiny = TINY | {'VECTORS': repr(str(run_dir / 'v.npy'))}
+  flags = [
+    *(f'--gin_file={name}' for name in files),
+    *(f'--gin.{k}={v}' for k, v in tiny.items() if f'\n{k} = ' in text),
+  ]
+  try:
+    main.run_command(['build_ids', f'--run_dir={run_dir}', *flags])
+  finally:
+    gin.clear_config()
+  ids = ItemIds.load(run_dir / 'ids')
+  assert ids.num_items == 40
+  assert bool(ids.user_codebook_sizes) == leaf.startswith('users/')
+
+
+def test_each_method_that_has_settings_has_a_gin_file():
+  files = {pathlib.Path(leaf).stem for leaf in LEAVES}
+  bare = {'optimised_product_quantization', 'atomic_ids'}
+  assert set(METHODS) - bare | set(USER_METHODS) <= files
+
+
+def test_the_width_of_the_trie_is_the_number_of_different_prefixes():
+  codes = np.asarray([[0, 0, 1], [0, 1, -1], [0, 0, 0], [1, 0, -1]])
+  ids = ItemIds(codes=codes, codebook_sizes=(2, 2, 2))
+  assert [x['prefixes'] for x in command.level_use(ids)] == [2, 3, 2]
 
 
 def test_users_do_not_depend_on_held_out_interactions(dataset):

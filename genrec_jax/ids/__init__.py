@@ -1,15 +1,28 @@
 """Who the items are: short sequences of codes, made from train interactions.
 
 item_ids               ItemIds (item to codes), TokenLayout (codes to tokens)
+
+Vectors of items:
 svd                    item factors from interactions; quantile codes (GPTRec)
 truncated_svd          exact and randomized solvers
-vectors                vectors of several sources: checked, joined, aligned
 content                vectors from files and from the items' text
-row_blocks             functions of rows in blocks over a mesh
-kmeans                 k-means over a mesh, plain and balanced
+vectors                vectors of several sources: checked, joined, aligned
+
+Codes from vectors:
+residual_quantization  residual k-means
 product_quantization   a sub-space a level, after a learnt rotation or none
-residual_quantization  residual k-means codes over any vectors
+rq_vae                 residual quantization of a learnt latent (TIGER)
+rq_vae_training        its network, loss, dead codes and training
+
+Codes from elsewhere:
+cooccurrence           how often two items were taken by one user
+collaborative          paths in a tree of co-occurrence clusters (Hua et al.)
+textual                the first pieces of titles
+simple                 random, atomic, sequential, hybrid; the shuffled control
+users                  user codes: hashed, or by the methods for items
+
+Beneath them:
 collisions             giving different items different codes
-simple                 random and atomic ids; the shuffled-id control
-users                  user codes: hashed, or made from item factors
+kmeans                 k-means over a mesh, plain and balanced
+row_blocks             functions of rows in blocks over a mesh
 """

@@ -85,7 +85,7 @@ def train(
       f' expected a multiple of {NUM_BLOCKS}, over 1, 2, 4 or 8 devices.'
     )
   generator = np.random.default_rng(seed)
-  network = jax.jit(model.init)(jax.random.key(seed), inputs[:1])
+  network = _initializer(model)(jax.random.key(seed), inputs[:1])
   first = _sample(inputs, 64 * codebook_size, generator)
   latents = _latents(model, network, first, mesh)
   _, codebooks, _ = residual_codes(
@@ -195,6 +195,11 @@ def _loss(params, rows, *, model, commitment):
     ]
   )
   return (error + to_codes + commitment * to_latents).mean(), counts
+
+
+@functools.lru_cache(maxsize=16)  # the same model is compiled once
+def _initializer(model):
+  return jax.jit(model.init)
 
 
 def _optimizer(learning_rate, weight_decay):

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from genrec_jax.ids.collisions import extra_digit
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.ids.residual_quantization import residual_kmeans
 from genrec_jax.types import GenrecError
 
 
@@ -102,8 +103,9 @@ def sequential_ids(
     raise GenrecError(
       'sequential_ids number items along the sequences that are to be'
       ' predicted, and so leak what comes next; expected an audit of that leak.'
-      ' Set sequential_ids.allow_leaky = True for one, and use atomic_ids or'
-      ' random_ids otherwise.'
+      ' Set sequential_ids.allow_leaky = True for one (in a command:'
+      ' --gin_file=ids/sequential_ids.gin --gin.ALLOW_LEAKY=True), and use'
+      ' atomic_ids or random_ids otherwise.'
     )
   if codebook_size < 2:
     raise GenrecError(
@@ -133,8 +135,8 @@ def hybrid_ids(
   num_users: int,
   num_items: int,
   *,
-  shared: Callable[..., ItemIds],
-  num_shared: int,
+  shared: Callable[..., ItemIds] = residual_kmeans,
+  num_shared: int = 2,
   last: Callable[..., ItemIds] | None = atomic_ids,
   seed: int = 0,
 ) -> ItemIds:

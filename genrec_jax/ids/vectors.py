@@ -7,7 +7,6 @@ vector an item. What makes ids takes any of them.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -161,7 +160,7 @@ def aligned_vectors(
   attribute-to-feature mappings for cold-start recommendations", 2010); items
   without a collaborative vector get the predicted one, of the length that the
   others have on average. The ridge is the best of a few on held-out items; what
-  it explains there is logged.
+  it explains there is printed.
 
   Args:
     user: the user of each train interaction.
@@ -189,9 +188,10 @@ def aligned_vectors(
   seen = known.any(axis=1)
   both = np.flatnonzero(seen & described.any(axis=1))
   predicted, explained = project(described, known, both, seed=seed)
-  logging.info(
-    'Content explains %.1f%% of the collaborative vectors of held-out items.',
-    100 * explained,
+  print(
+    f'Content explains {explained:.1%} of the collaborative vectors of held-out'
+    ' items.',
+    flush=True,
   )
   lengths = np.linalg.norm(predicted, axis=1, keepdims=True)
   usual = np.linalg.norm(known[both], axis=1).mean()
