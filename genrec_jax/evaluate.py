@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -133,14 +134,17 @@ def evaluate(
     },
     'invalid_share': invalid,
     'empty_share': float((lists.items < 0).mean()),
-    'checkpoint': {'chosen': checkpoint, 'step': step},
+    'checkpoint': {
+      'chosen': checkpoint,
+      'step': step,
+      'training_seed': training_seed(run_dir),
+    },
     'search': {
       'num_beams': num_beams,
       'normalization': normalization,
       'exclude_seen': exclude_seen,
       'batch_size': batch_size,
     },
-    'seed': seed,
     'fingerprints': {
       'tokens': cache.fingerprint,
       'vocabulary': cache.vocabulary_fingerprint,
@@ -298,6 +302,23 @@ def load_params(
     )
   shardings = partitioning.parameter_shardings(variables, mesh)
   return step, jax.device_put(params, shardings)
+
+
+def training_seed(run_dir: PathLike) -> int | None:
+  """Returns the seed that a run's checkpoints were trained with.
+
+  None where they do not say, as those of the first version or of code of one's
+  own. Settings at their default are not written down.
+  """
+  # Late, because training measures itself with this module.
+  from genrec_jax.train import train
+
+  manifest = artifacts.read_manifest(
+    pathlib.Path(run_dir) / 'checkpoints', 'checkpoints'
+  )
+  default = inspect.signature(train).parameters['seed'].default
+  settings = manifest.get('settings')
+  return None if settings is None else settings.get('train.train.seed', default)
 
 
 def place_on(mesh: jax.sharding.Mesh):

@@ -9,6 +9,7 @@ import optax
 import pyarrow as pa
 import pytest
 
+from genrec_jax import artifacts
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.popularity import Popularity
 from genrec_jax.data import splits
@@ -19,7 +20,7 @@ from genrec_jax.data.token_cache import (
   TokenExamples,
   write_token_cache,
 )
-from genrec_jax.evaluate import evaluate, make_evaluate_fn
+from genrec_jax.evaluate import evaluate, make_evaluate_fn, training_seed
 from genrec_jax.evaluation import ranking, results
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.models.encoder_decoder import EncoderDecoder
@@ -137,7 +138,11 @@ def test_writes_the_numbers_and_what_made_them(run_dir, capsys):
   )
   assert tied > 0 and untied > 0 and tied + untied == 30
   assert result['invalid_share'] == 0 == result['empty_share']
-  assert result['checkpoint'] == {'chosen': 'best', 'step': 7}
+  assert result['checkpoint'] == {
+    'chosen': 'best',
+    'step': 7,
+    'training_seed': None,
+  }
   assert result['fingerprints']['vocabulary'] == cache.vocabulary_fingerprint
 
   dataset_dir = run_dir / 'dataset'
@@ -152,6 +157,22 @@ def test_writes_the_numbers_and_what_made_them(run_dir, capsys):
   )
   printed = capsys.readouterr().out
   assert 'popularity' in printed and 'test part' not in printed
+
+
+@pytest.mark.parametrize(
+  ('settings', 'seed'),
+  [(None, None), ({}, 0), ({'train.train.seed': 5}, 5)],
+)
+def test_a_result_names_the_seed_that_its_checkpoint_was_trained_with(
+  settings, seed, tmp_path
+):
+  more = {} if settings is None else {'settings': settings}
+  directory = tmp_path / 'checkpoints'
+  directory.mkdir()
+  artifacts.write_manifest(
+    directory, kind='checkpoints', fingerprint='', inputs={}, **more
+  )
+  assert training_seed(tmp_path) == seed
 
 
 def test_during_training_the_same_numbers(run_dir):
