@@ -116,18 +116,15 @@ class ShardedTrie:
     if exclude is None:
       return (LevelFilter(),) * self.num_levels
     batch = self._batch_axes(len(exclude))
-    prefix_BX, dead = self._map(
+    of_top, of_shards = self._map(
       self._dead_nodes,
-      in_specs=(jax.P(self.axis), jax.P(), jax.P(batch)),
+      in_specs=(jax.P(), jax.P(self.axis), jax.P(), jax.P(batch)),
       out_specs=(jax.P(batch), jax.P(self.axis, batch)),
-    )(self.shards, self.first_nodes, exclude)
-    return (
-      *level_filters(self.top, prefix_BX),
-      *(LevelFilter(of_level) for of_level in dead),
-    )
+    )(self.top, self.shards, self.first_nodes, exclude)
+    return tuple(LevelFilter(dead) for dead in (*of_top, *of_shards))
 
-  def _dead_nodes(self, shards: Trie, first_nodes, exclude_BX):
-    """On a device: the dead nodes of depth c, and those of its own levels."""
+  def _dead_nodes(self, top: Trie, shards: Trie, first_nodes, exclude_BX):
+    """On a device: the dead nodes of the top levels, and of its own."""
     shard, trie = jax.lax.axis_index(self.axis), _own(shards)
     row_BX = self._look_up(trie.item_to_row, exclude_BX)
     first, end = first_nodes[shard, -1], first_nodes[shard + 1, -1]
@@ -148,7 +145,8 @@ class ShardedTrie:
     node_BX = jax.lax.all_gather(node_BX, self.axis, axis=1, tiled=True)
     # There are no more dead prefixes than excluded items.
     node_BX = jnp.sort(node_BX, axis=-1)[:, : exclude_BX.shape[1]]
-    return node_BX, jax.tree.map(lambda x: x[None], dead[depth:])
+    of_top = [of_level.dead for of_level in level_filters(top, node_BX)]
+    return of_top, jax.tree.map(lambda x: x[None], dead[depth:])
 
   def expand(
     self,
@@ -169,35 +167,40 @@ class ShardedTrie:
       num_beams: how many children are wanted.
       level_filter: of the level, from `filters`.
     """
-    if number < self.num_top_levels:
-      return self.top.expand(
-        number, logits, score, node, num_beams, level_filter
-      )
+    is_top = number < self.num_top_levels
+    batch = self._batch_axes(len(score))
 
     def step(level, first_nodes, arrays, score, node, dead):
       values, normalizer = arrays
+      own_logits = dataclasses.replace(
+        logits, values=values, normalizer=normalizer
+      )
+      if is_top:
+        return level.expand(
+          own_logits, score, node, num_beams, LevelFilter(dead)
+        )
       return self._expand_own(
         number,
         _own(level),
         first_nodes,
-        dataclasses.replace(logits, values=values, normalizer=normalizer),
+        own_logits,
         score,
         node,
         num_beams,
         LevelFilter(_own(dead)),
       )
 
-    batch = self._batch_axes(len(score))
-    over_batch, over_shards = jax.P(batch), jax.P(self.axis)
+    cut = () if is_top else (self.axis,)
+    of_batch = jax.P(batch)
     return self._map(
       step,
       in_specs=(
-        *(over_shards, jax.P(), over_batch, over_batch, over_batch),
-        jax.P(self.axis, batch),
+        *(jax.P(*cut), jax.P(), of_batch, of_batch, of_batch),
+        jax.P(*cut, batch),
       ),
-      out_specs=over_batch,
+      out_specs=of_batch,
     )(
-      self.shards.levels[number],
+      (self.top if is_top else self.shards).levels[number],
       self.first_nodes,
       (logits.values, logits.normalizer),
       score,

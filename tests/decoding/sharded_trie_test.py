@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from genrec_jax.decoding.beam_search import NORMALIZATIONS, beam_search
+from genrec_jax.decoding.beam_search import beam_search
+from genrec_jax.decoding.child_ranges import Identity
+from genrec_jax.decoding.levels import Hybrid
 from genrec_jax.decoding.sharded_trie_builder import build_sharded_trie
 from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.types import GenrecError
@@ -23,18 +25,30 @@ def _mesh(num_shards, num_batch_parts=1):
   )
 
 
-def _search(model, trie, num_beams, cache=None, **options):
-  run = jax.jit(
-    functools.partial(
-      beam_search,
-      tokens_to_logits=model.tokens_to_logits,
-      batch_size=len(model.start),
-      num_beams=num_beams,
-      **options,
+@functools.cache
+def _jitted(tokens_to_logits, batch_size, num_beams, normalization):
+  """One function for all tests, which share what is compiled for it."""
+  return jax.jit(
+    lambda trie, cache, exclude: beam_search(
+      trie,
+      tokens_to_logits,
+      cache,
+      batch_size,
+      num_beams,
+      normalization=normalization,
+      exclude=exclude,
     )
   )
+
+
+def _search(
+  model, trie, num_beams, exclude=None, cache=None, normalization='vocabulary'
+):
+  run = _jitted(
+    model.tokens_to_logits, len(model.start), num_beams, normalization
+  )
   cache = model.cache() if cache is None else cache
-  return jax.tree.map(np.asarray, run(trie, cache=cache))
+  return jax.tree.map(np.asarray, run(trie, cache, exclude))
 
 
 def _assert_equal(found, expected, tolerance=0.0):
@@ -43,116 +57,108 @@ def _assert_equal(found, expected, tolerance=0.0):
   np.testing.assert_allclose(found.scores, expected.scores, rtol=tolerance)
 
 
-def _draw_uniform(seed):
+@pytest.fixture(scope='module')
+def model(toy_model):
+  return toy_model(batch_size=4, vocab_size=VOCAB_SIZE)
+
+
+@pytest.fixture(scope='module')
+def uniform():
   """Codes that are all as frequent as the others."""
+  number = np.random.default_rng(0).choice(20**2, NUM_ITEMS, replace=False)
+  return (3 + np.stack([number // 20, number % 20], axis=1)).astype(np.int32)
+
+
+def _draw_excluded(seed):
+  """Lists of most items, as long as one of all but one."""
   rng = np.random.default_rng(seed)
-  rows = (
-    3
-    + rng.choice(12**3, NUM_ITEMS, replace=False)[:, None]
-    // (12 ** np.arange(3))
-    % 12
+  return rng.integers(-1, NUM_ITEMS, (4, NUM_ITEMS - 1)).astype(np.int32)
+
+
+@pytest.mark.parametrize('num_top_levels', [None, 1, 2])
+def test_two_shards_find_what_one_trie_finds(model, uniform, num_top_levels):
+  """With all levels on all devices (2) the rows alone are cut."""
+  sharded = build_sharded_trie(
+    uniform, _mesh(2), 'model', num_top_levels=num_top_levels
   )
-  return rows.astype(np.int32)
+  assert sharded.num_top_levels == (num_top_levels or 1)
+  exclude = _draw_excluded(0)
+  expected = _search(model, build_trie(uniform), 30, exclude)
+  _assert_equal(_search(model, sharded, 30, exclude), expected)
 
 
-@pytest.mark.parametrize('num_shards', [2, 4, 8])
-@pytest.mark.parametrize('catalogue', ['uniform', 'skewed', 'variable'])
-def test_results_are_those_of_the_whole_trie(
-  toy_model, draw_catalogue, catalogue, num_shards
+@pytest.mark.parametrize(
+  'num_shards, kind, variable',
+  [(4, 'sparse', False), (8, 'hybrid', True)],
+)
+def test_skewed_catalogues(
+  model, draw_catalogue, trie_kinds, num_shards, kind, variable
 ):
-  """With more beams than a shard has items, and lists of excluded items."""
-  if catalogue == 'uniform':
-    item_tokens = _draw_uniform(0)
-  else:
-    item_tokens = draw_catalogue(
-      1, NUM_ITEMS, 3, VOCAB_SIZE, variable=catalogue == 'variable'
-    )
-  model = toy_model(batch_size=3, vocab_size=VOCAB_SIZE)
-  exclude = np.random.default_rng(0).integers(-1, NUM_ITEMS, (3, 90))
-  sharded = build_sharded_trie(item_tokens, _mesh(num_shards), 'model')
-  options = {'num_beams': 30, 'exclude': exclude.astype(np.int32)}
-  expected = _search(model, build_trie(item_tokens), **options)
-  _assert_equal(_search(model, sharded, **options), expected)
+  """More beams than a shard has items, too."""
+  item_tokens = draw_catalogue(1, NUM_ITEMS, 3, VOCAB_SIZE, variable=variable)
+  sharded = build_sharded_trie(
+    item_tokens, _mesh(num_shards), 'model', thresholds=trie_kinds[kind]
+  )
+  exclude = _draw_excluded(1)
+  expected = _search(model, build_trie(item_tokens), 60, exclude)
+  _assert_equal(_search(model, sharded, 60, exclude), expected)
 
 
-@pytest.mark.parametrize('normalization', NORMALIZATIONS)
-def test_every_normalization(toy_model, draw_catalogue, normalization):
+@pytest.mark.parametrize('normalization', ['level', 'children'])
+def test_other_normalizations(model, uniform, normalization):
   """Over children up to rounding: a sum may be in another order."""
-  item_tokens = draw_catalogue(2, NUM_ITEMS, 3, VOCAB_SIZE)
-  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
-  sharded = build_sharded_trie(item_tokens, _mesh(4), 'model')
-  options = {'num_beams': 12, 'normalization': normalization}
-  expected = _search(model, build_trie(item_tokens), **options)
+  sharded = build_sharded_trie(uniform, _mesh(4), 'model')
+  expected = _search(
+    model, build_trie(uniform), 12, normalization=normalization
+  )
+  found = _search(model, sharded, 12, normalization=normalization)
   tolerance = 1e-6 if normalization == 'children' else 0.0
-  _assert_equal(_search(model, sharded, **options), expected, tolerance)
+  _assert_equal(found, expected, tolerance)
 
 
-@pytest.mark.parametrize('num_top_levels', [1, 2, 3])
-def test_a_cut_at_every_depth(toy_model, num_top_levels):
-  """Down to all levels on all devices, when only the rows are cut."""
-  item_tokens = _draw_uniform(3)
-  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
-  exclude = np.arange(NUM_ITEMS, dtype=np.int32).reshape(2, -1)
-  sharded = build_sharded_trie(
-    item_tokens, _mesh(2), 'model', num_top_levels=num_top_levels
-  )
-  assert sharded.num_top_levels == num_top_levels
-  expected = _search(model, build_trie(item_tokens), 20, exclude=exclude)
-  _assert_equal(_search(model, sharded, 20, exclude=exclude), expected)
-
-
-@pytest.mark.parametrize('kind', ['dense', 'sparse', 'exceptions', 'hybrid'])
-def test_shards_of_every_kind(toy_model, draw_catalogue, trie_kinds, kind):
-  item_tokens = draw_catalogue(4, NUM_ITEMS, 4, VOCAB_SIZE)
-  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
-  exclude = np.random.default_rng(1).integers(-1, NUM_ITEMS, (2, 40))
-  sharded = build_sharded_trie(
-    item_tokens, _mesh(4), 'model', thresholds=trie_kinds[kind]
-  )
-  options = {'num_beams': 10, 'exclude': exclude.astype(np.int32)}
-  expected = _search(model, build_trie(item_tokens), **options)
-  _assert_equal(_search(model, sharded, **options), expected)
-
-
-def test_shards_of_unlike_kinds_share_a_plan(toy_model, trie_kinds):
-  """One first code has nodes with many children, the other with few."""
-  rng = np.random.default_rng(5)
-  wide = np.stack([np.arange(100) // 30, np.arange(100) % 30], axis=1)
-  narrow = np.stack([np.arange(100) % 34, np.arange(100) // 34], axis=1)
-  item_tokens = 3 + np.concatenate(
+def test_shards_of_unlike_kinds_share_a_plan(model, trie_kinds):
+  """Nodes of one shard have 30 children, those of the other 3."""
+  number = np.arange(90)
+  item_tokens = np.concatenate(
     [
-      np.pad(wide, ((0, 0), (1, 0))),
-      np.pad(narrow, ((0, 0), (1, 0)), constant_values=1),
+      np.stack([0 * number, number // 30, number % 30], axis=1),
+      np.stack([0 * number + 1, number // 3, number % 3], axis=1),
     ]
   )
-  item_tokens[100:, 0] = 4
-  item_tokens[100:, 1:] = 3 + narrow
-  item_tokens = item_tokens[rng.permutation(200)].astype(np.int32)
-  model = toy_model(batch_size=2, vocab_size=VOCAB_SIZE)
+  item_tokens = (3 + item_tokens).astype(np.int32)
   sharded = build_sharded_trie(
     item_tokens, _mesh(2), 'model', thresholds=trie_kinds['hybrid']
   )
+  assert isinstance(sharded.levels[-1], Hybrid)
   expected = _search(model, build_trie(item_tokens), 20)
   _assert_equal(_search(model, sharded, 20), expected)
 
 
-def test_requests_and_items_are_cut_at_once(toy_model, draw_catalogue):
-  item_tokens = draw_catalogue(6, NUM_ITEMS, 3, VOCAB_SIZE)
+def test_levels_of_only_children(model, trie_kinds):
+  """Nothing is chosen there, and the beams stay where they are."""
+  item_tokens = np.stack([np.arange(30), np.arange(30) % 7], axis=1)
+  item_tokens = (3 + item_tokens).astype(np.int32)
+  sharded = build_sharded_trie(
+    item_tokens, _mesh(4), 'model', thresholds=trie_kinds['sparse']
+  )
+  assert isinstance(sharded.levels[-1].ranges, Identity)
+  expected = _search(model, build_trie(item_tokens), 40)
+  _assert_equal(_search(model, sharded, 40), expected)
+
+
+def test_requests_and_items_are_cut_at_once(model, draw_catalogue, trie_kinds):
+  item_tokens = draw_catalogue(6, NUM_ITEMS, 2, VOCAB_SIZE)
   mesh = _mesh(2, num_batch_parts=4)
-  model = toy_model(batch_size=8, vocab_size=VOCAB_SIZE)
-  exclude = np.random.default_rng(0).integers(-1, NUM_ITEMS, (8, 90))
-  exclude = exclude.astype(np.int32)
-  expected = _search(model, build_trie(item_tokens), 9, exclude=exclude)
+  exclude = _draw_excluded(6)
+  expected = _search(model, build_trie(item_tokens), 9, exclude)
+  sharded = build_sharded_trie(
+    item_tokens, mesh, 'model', thresholds=trie_kinds['exceptions']
+  )
   over_batch = jax.sharding.NamedSharding(mesh, jax.P('data'))
   cache = model.cache()
   cache['layer']['state'] = jax.device_put(cache['layer']['state'], over_batch)
-  found = _search(
-    model,
-    build_sharded_trie(item_tokens, mesh, 'model'),
-    9,
-    cache,
-    exclude=jax.device_put(exclude, over_batch),
-  )
+  exclude = jax.device_put(exclude, over_batch)
+  found = _search(model, sharded, 9, exclude, cache)
   # Rows of a smaller batch may be multiplied in another order.
   _assert_equal(found, expected, 1e-5)
 
@@ -172,12 +178,12 @@ def test_equal_scores_come_in_the_order_of_rows(draw_catalogue):
   )
 
 
-def test_a_request_that_excludes_all_but_one_gets_it(toy_model):
-  model = toy_model(batch_size=1, vocab_size=VOCAB_SIZE)
-  sharded = build_sharded_trie(_draw_uniform(7), _mesh(4), 'model')
-  exclude = np.delete(np.arange(NUM_ITEMS, dtype=np.int32), 77)[None]
-  found = _search(model, sharded, 3, exclude=exclude)
-  np.testing.assert_array_equal(found.items, [[77, -1, -1]])
+def test_a_request_that_excludes_all_but_one_gets_it(model, uniform):
+  sharded = build_sharded_trie(uniform, _mesh(2), 'model')
+  exclude = np.stack([np.delete(np.arange(NUM_ITEMS), i) for i in range(4)])
+  found = _search(model, sharded, 30, exclude.astype(np.int32))
+  np.testing.assert_array_equal(found.items[:, 0], np.arange(4))
+  np.testing.assert_array_equal(found.valid.sum(axis=1), [1, 1, 1, 1])
 
 
 def test_each_device_holds_its_share(draw_catalogue):
