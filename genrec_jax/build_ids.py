@@ -94,12 +94,12 @@ def build_ids(
     method: residual_kmeans, product_quantization,
       optimised_product_quantization, rq_vae, quantile_svd,
       collaborative_indexing, textual_ids, hybrid_ids, random_ids, atomic_ids
-      or sequential_ids; by this name with its defaults. To set its arguments
-      add its gin file (`--gin_file=ids/rq_vae.gin`) after that of the
-      experiment, and one of vectors/ for other item vectors. Bound in gin, it
-      may be a function of your own: it gets user, item, num_users, num_items
-      and seed (and the items' titles if it takes `titles`), and returns
-      ItemIds.
+      or sequential_ids; by this name with its defaults, whatever is bound to
+      it in gin. To set its arguments add its gin file
+      (`--gin_file=ids/rq_vae.gin`) after that of the experiment, and one of
+      vectors/ for other item vectors. Bound in gin, it may be a function of
+      your own: it gets user, item, num_users, num_items and seed (and the
+      items' titles if it takes `titles`), and returns ItemIds.
     user_method: None (users have no tokens), hashed_users, svd_users or
       users_as_items, or a function as above that returns codes and codebook
       sizes; gin files are in users/.

@@ -161,6 +161,27 @@ def test_a_gin_file_makes_its_ids_through_the_command(leaf, run_dir, dataset):
   assert bool(ids.user_codebook_sizes) == leaf.startswith('users/')
 
 
+@pytest.mark.parametrize('name', ['beauty', 'quickstart', 'tiny'])
+def test_an_experiment_takes_other_vectors_by_one_more_file(name, run_dir):
+  vectors = np.random.default_rng(0).random((40, 8), np.float32)
+  np.save(run_dir / 'v.npy', vectors)
+  try:
+    main.run_command(
+      [
+        'build_ids',
+        f'--run_dir={run_dir}',
+        f'--gin_file=experiments/{name}.gin',
+        '--gin_file=vectors/file_vectors.gin',
+        f'--gin.VECTORS={str(run_dir / "v.npy")!r}',
+        '--gin.residual_quantization.residual_kmeans.codebook_size=8',
+        *(["--gin.DATASET='ring'"] if name == 'tiny' else []),
+      ]
+    )
+  finally:
+    gin.clear_config()
+  np.testing.assert_array_equal(ItemIds.load(run_dir / 'ids').vectors, vectors)
+
+
 def test_each_method_that_has_settings_has_a_gin_file():
   files = {pathlib.Path(leaf).stem for leaf in LEAVES}
   bare = {'optimised_product_quantization', 'atomic_ids'}
