@@ -25,8 +25,8 @@ from genrec_jax.decoding.recommend import (
   make_recommend_fn,
   recommend_examples,
   take_examples,
+  trie_of_tokens,
 )
-from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.evaluation import ranking, results
 from genrec_jax.training import checkpoints, partitioning
 from genrec_jax.types import GenrecError, PathLike, unknown_name
@@ -101,7 +101,7 @@ def evaluate(
   )
   recommend = make_recommend_fn(
     model,
-    build_trie(cache.item_tokens),
+    trie_of_tokens(cache),
     num_beams=num_beams,
     normalization=normalization,
   )
@@ -199,7 +199,7 @@ def make_evaluate_fn(
   )
   recommend = make_recommend_fn(
     model,
-    build_trie(cache.item_tokens),
+    trie_of_tokens(cache),
     num_beams=num_beams,
     normalization=normalization,
   )

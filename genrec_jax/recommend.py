@@ -16,9 +16,9 @@ from genrec_jax.decoding.recommend import (
   make_recommend_fn,
   recommend_examples,
   take_examples,
+  trie_of_tokens,
 )
 from genrec_jax.decoding.trie import Trie
-from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.evaluate import (
   check_lists,
   choose_examples,
@@ -89,7 +89,7 @@ def recommend(
   )
   mesh = partitioning.make_mesh()
   step, params = load_params(run_dir, model, cache, checkpoint, mesh)
-  trie = build_trie(cache.item_tokens)
+  trie = trie_of_tokens(cache)
   shares = mesh.shape['data']
   with partitioning.partitioned(mesh):
     lists = recommend_examples(

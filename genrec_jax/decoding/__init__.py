@@ -13,6 +13,7 @@ The catalogue:
   trie_builder      from items to a trie
   trie_files        a trie on disk
   live_catalogue    a trie whose items come and go
+  sharded_trie      a trie cut by items over a mesh, and its builder
 
 The search:
   beam_search       the K best items

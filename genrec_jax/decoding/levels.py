@@ -83,7 +83,10 @@ class Dense:
     if selection.is_wide(num_chunks * BITS, num_beams):
       # The best children lie in the K words with the largest maxima.
       maxima = jnp.where(bits(word_BC), logit_BCb, -jnp.inf).max(axis=-1)
-      maxima += take_along(base_BM, from_BC)
+      of_word = (batch_size, num_parents, num_words)
+      maxima += jnp.broadcast_to(base_BM[..., None], of_word).reshape(
+        batch_size, num_chunks
+      )
       chosen_BC = selection.top_chunks(maxima, num_beams)
       logit_BCb = selection.take_chunks(logit_BCb, chosen_BC)
       word_BC = take_along(word_BC, chosen_BC)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float32, Int32
+import numpy as np
+from jaxtyping import Array, Float32, Int, Int32
 
 from genrec_jax.decoding import selection
 from genrec_jax.decoding.child_ranges import ChildRanges, Identity
@@ -15,7 +16,13 @@ from genrec_jax.decoding.constraints import LevelFilter
 from genrec_jax.decoding.level_logits import Alphabet, LevelLogits
 from genrec_jax.decoding.selection import take, take_along
 
-CHILDREN = 8  # of a chunk of a sparse level
+# Children are dealt out to beams in chunks of one of these sizes,
+CHUNK_SIZES = (1, 2, 4, 8)
+# to at most so many beams; more gather the full width.
+MOST_BEAMS = 1024
+_NUM_POWERS = MOST_BEAMS.bit_length()
+# What gathering a child costs, in comparisons of a chunk with a beam.
+_CHILD_COST = 20
 
 
 class Expansion(NamedTuple):
@@ -49,8 +56,7 @@ class Sparse:
       None for the level from shared leaves to items, which has no codes.
     alphabet: what the codes mean.
     width: the most children that a node has.
-    chunk_bounds: how many chunks of CHILDREN the children of any 1, 2, 4, ...
-      nodes take at most.
+    chunk_bounds: see the function of this name.
   """
 
   ranges: ChildRanges
@@ -80,28 +86,32 @@ class Sparse:
     level_filter: LevelFilter,
   ) -> Expansion:
     """Returns the best children of each request's beams."""
-    found = self.candidates(
-      logits, score, node, level_filter, self.num_chunks(node.shape[1])
-    )
-    if isinstance(self.ranges, Identity):
+    only_children = isinstance(self.ranges, Identity)
+    chunks = None if only_children else self.chunks(node.shape[1])
+    found = self.candidates(logits, score, node, level_filter, chunks)
+    if only_children:
       return Expansion(found.score, found.node, None, found.code)
     best_BK = best_places(found.score, num_beams)
     return Expansion(
       *(None if x is None else take_along(x, best_BK) for x in found)
     )
 
-  def num_chunks(self, num_beams: int) -> int | None:
-    """Returns how many chunks of children beams have at most.
+  def chunks(self, num_beams: int) -> tuple[int, int] | None:
+    """Returns how many chunks of which size hold all children of the beams.
 
     Live beams stand on distinct nodes, so their children are at most those of
     the largest nodes. None where that saves nothing over gathering `width`
     children for each beam.
     """
-    index = (num_beams - 1).bit_length()
-    if index >= len(self.chunk_bounds):
+    power = (num_beams - 1).bit_length()
+    if power >= _NUM_POWERS:
       return None
-    bound = self.chunk_bounds[index]
-    return bound if 3 * bound * CHILDREN < 2 * num_beams * self.width else None
+    bounds = self.chunk_bounds[power::_NUM_POWERS]
+    cost, number, size = min(
+      (number * (size + num_beams / _CHILD_COST), number, size)
+      for number, size in zip(bounds, CHUNK_SIZES, strict=True)
+    )
+    return (number, size) if cost < num_beams * self.width else None
 
   def candidates(
     self,
@@ -109,7 +119,7 @@ class Sparse:
     score: Float32[Array, 'B M'],
     node: Int32[Array, 'B M'],
     level_filter: LevelFilter,
-    num_chunks: int | None,
+    chunks: tuple[int, int] | None,
   ) -> Expansion:
     """Returns all children of the beams, S to a request, in order.
 
@@ -118,26 +128,26 @@ class Sparse:
       score: of the beams.
       node: of the beams.
       level_filter: what must not be followed.
-      num_chunks: gather so many chunks of children, dealt out to the beams as
+      chunks: gather so many chunks of such a size, dealt out to the beams as
         they need them; None to gather `width` children for each beam.
     """
     alive_BM = score > -jnp.inf
     start_BM = self.ranges.start(node)
     # What is not alive needs no room.
     count_BM = jnp.where(alive_BM, self.ranges.count(node), 0)
-    if num_chunks is None:
+    if chunks is None:
       beam_BC, chunk_BC, place_BM = _equal_shares(node, self.width)
       size = self.width
     else:
-      beam_BC, chunk_BC, place_BM = _dealt_out(count_BM, num_chunks)
-      size = CHILDREN
+      num_chunks, size = chunks
+      beam_BC, chunk_BC, place_BM = _dealt_out(count_BM, num_chunks, size)
     slot_BCc = jax.lax.broadcasted_iota(jnp.int32, (*beam_BC.shape, size), 2)
     slot_BCc += chunk_BC[..., None] * size
     child_BCc = take_along(start_BM, beam_BC)[..., None] + slot_BCc
     legal_BCc = slot_BCc < take_along(count_BM, beam_BC)[..., None]
 
     def of_beam(x_BM):
-      if num_chunks is None:
+      if chunks is None:
         return x_BM[..., None]
       return take_along(x_BM, beam_BC)[..., None]
 
@@ -145,7 +155,7 @@ class Sparse:
     value_BCc = jnp.broadcast_to(of_beam(score), legal_BCc.shape)
     if self.codes is not None:
       code_BCc = take(self.codes, child_BCc).astype(jnp.int32)
-      rows_BC = None if num_chunks is None else beam_BC
+      rows_BC = None if chunks is None else beam_BC
       logit_BCc = logits.of_codes(code_BCc, rows_BC)
       base_BM = logits.base(score)
       if logits.normalizer is None:
@@ -176,14 +186,14 @@ def _equal_shares(node: Int32[Array, 'B M'], width: int):
   return beam_BM, jnp.zeros_like(node), beam_BM * width
 
 
-def _dealt_out(count_BM: Int32[Array, 'B M'], num_chunks: int):
+def _dealt_out(count_BM: Int32[Array, 'B M'], num_chunks: int, size: int):
   """Deals chunks out to beams by what they need, in the order of beams.
 
   Returns:
     beam_BC, the beam of each chunk; chunk_BC, its number among those of the
     beam; place_BM, where among all slots the first child of a beam lies.
   """
-  needed_BM = -(-count_BM // CHILDREN)
+  needed_BM = -(-count_BM // size)
   end_BM = jnp.cumsum(needed_BM, axis=1)
   number = jnp.arange(num_chunks)[None, None, :]
   beam_BC = (end_BM[..., None] <= number).sum(axis=1, dtype=jnp.int32)
@@ -191,7 +201,7 @@ def _dealt_out(count_BM: Int32[Array, 'B M'], num_chunks: int):
   beam_BC = jnp.minimum(beam_BC, count_BM.shape[1] - 1)
   first_BM = end_BM - needed_BM
   chunk_BC = number[0] - take_along(first_BM, beam_BC)
-  return beam_BC, chunk_BC, first_BM * CHILDREN
+  return beam_BC, chunk_BC, first_BM * size
 
 
 def _logsumexp_by_beam(
@@ -209,6 +219,35 @@ def _logsumexp_by_beam(
     jnp.zeros_like(lowest).at[request_B1, beam_BC].add(shifted.sum(axis=-1))
   )
   return jnp.where(total_BM > 0, highest_BM + jnp.log(total_BM), 0.0)
+
+
+def largest_counts(
+  counts: Int[np.ndarray, 'nodes'],
+) -> Int[np.ndarray, 'some']:
+  """Returns the largest numbers of children of a level's nodes, descending."""
+  if len(counts) > MOST_BEAMS:
+    counts = np.partition(counts, -MOST_BEAMS)[-MOST_BEAMS:]
+  return np.sort(counts)[::-1].astype(np.int64)
+
+
+def chunk_bounds(largest: Int[np.ndarray, 'some']) -> tuple[int, ...]:
+  """Returns how many chunks the children of 1, 2, 4, ... nodes take at most.
+
+  Args:
+    largest: from `largest_counts`.
+
+  Returns:
+    For each size in CHUNK_SIZES, one after another: the chunks of the 1, 2, 4,
+    ..., MOST_BEAMS largest nodes.
+  """
+  bounds = []
+  for size in CHUNK_SIZES:
+    chunks = np.cumsum(-(-largest // size))
+    bounds += [
+      int(chunks[min(1 << power, len(chunks)) - 1])
+      for power in range(_NUM_POWERS)
+    ]
+  return tuple(bounds)
 
 
 def best_places(value: Float32[Array, 'B C'], k: int) -> Int32[Array, 'B K']:

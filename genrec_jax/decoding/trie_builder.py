@@ -17,12 +17,14 @@ from genrec_jax.decoding.child_ranges import NO_NODE, Identity
 from genrec_jax.decoding.item_codes import ItemCodes, encode_items
 from genrec_jax.decoding.level_logits import Alphabet
 from genrec_jax.decoding.levels import Dense, Hybrid, Level
-from genrec_jax.decoding.sparse_level import CHILDREN, Sparse
+from genrec_jax.decoding.sparse_level import (
+  MOST_BEAMS,
+  Sparse,
+  chunk_bounds,
+  largest_counts,
+)
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.types import PAD_ID, GenrecError
-
-# Chunks are bounded for so many beams; more gather the full width.
-_MOST_BEAMS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,7 @@ class LevelPlan:
     node_capacity: how many nodes it may lead from,
     child_capacity: and to.
     width: the most children of a node; of a hybrid, of a light one.
-    chunk_bounds: see `levels.Sparse`.
+    chunk_bounds: see `sparse_level.chunk_bounds`.
     num_heavy: how many heavy nodes there may be.
     num_exceptions: how many exceptions.
     leads_to_one: whether almost all items are alone under its children.
@@ -230,18 +232,19 @@ class _Planner:
       if alphabet is not None:
         child_capacity = min(child_capacity, node_capacity * alphabet.size)
     common = dict(node_capacity=node_capacity, child_capacity=child_capacity)
-    largest = _largest(counts)
+    largest = largest_counts(counts)
     widest = int(largest[0])
     if grows:
-      largest += np.maximum(4, largest // 2)
-    width, chunk_bounds = int(largest[0]), _chunk_bounds(largest)
-    lists = dict(**common, width=width, chunk_bounds=chunk_bounds)
+      largest = _with_room(largest)
+    lists = dict(
+      **common, width=int(largest[0]), chunk_bounds=chunk_bounds(largest)
+    )
     if alphabet is None:
       return LevelPlan('sparse', 'offsets', **lists)
 
     num_codes = alphabet.size
     beams = min(thresholds.num_beams, len(largest))
-    gathered = -(-largest[:beams] // CHILDREN).sum() * CHILDREN
+    gathered = largest[:beams].sum()
     bitmap_bytes = node_capacity * -(-num_codes // BITS) * 6
     small = bitmap_bytes <= max(
       thresholds.dense_bytes, thresholds.dense_bytes_per_child * child_capacity
@@ -268,23 +271,15 @@ class _Planner:
     return LevelPlan('sparse', 'offsets', **lists)
 
 
-def _largest(counts: Int[np.ndarray, 'nodes']) -> Int[np.ndarray, 'some']:
-  """Returns the largest counts, descending."""
-  if len(counts) > _MOST_BEAMS:
-    counts = np.partition(counts, -_MOST_BEAMS)[-_MOST_BEAMS:]
-  return np.sort(counts)[::-1].astype(np.int64)
-
-
-def _chunk_bounds(largest: Int[np.ndarray, 'some']) -> tuple[int, ...]:
-  """Returns the chunks of the 1, 2, 4, ... largest nodes."""
-  chunks = np.cumsum(-(-largest // CHILDREN))
-  powers = [1 << index for index in range(_MOST_BEAMS.bit_length())]
-  return tuple(int(chunks[min(n, len(chunks)) - 1]) for n in powers)
+def _with_room(largest: Int[np.ndarray, 'some']) -> Int[np.ndarray, 'more']:
+  """Lets the largest nodes grow by a half, at least by four, and be more."""
+  largest = largest + np.maximum(4, largest // 2)
+  return np.pad(largest, (0, MOST_BEAMS - len(largest)), mode='edge')
 
 
 def _check_fits(plan: LevelPlan, counts: np.ndarray, level: int) -> None:
   exceptions, widest = int((counts > 1).sum()), int(counts.max())
-  bounds = _chunk_bounds(_largest(counts))
+  bounds = chunk_bounds(largest_counts(counts))
   for what, got, room in (
     ('nodes', len(counts), plan.node_capacity),
     ('children', int(counts.sum()), plan.child_capacity),
@@ -294,8 +289,8 @@ def _check_fits(plan: LevelPlan, counts: np.ndarray, level: int) -> None:
       plan.width if plan.kind == 'sparse' else math.inf,
     ),
     *(
-      (f'chunks of children under {1 << index} nodes', got, room)
-      for index, (got, room) in enumerate(zip(bounds, plan.chunk_bounds))
+      ('children of the largest nodes, in chunks', got, room)
+      for got, room in zip(bounds, plan.chunk_bounds)
     ),
     (
       'heavy nodes',

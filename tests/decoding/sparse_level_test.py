@@ -30,12 +30,15 @@ def trie(item_tokens):
 def test_children_of_any_beams_find_room(trie):
   level = trie.levels[1]
   counts = np.asarray(level.ranges.count(np.arange(trie.capacities[1])))
-  largest = np.sort(-(-counts // 8))[::-1]
-  for beams in (1, 2, 4, 64):
-    index = beams.bit_length() - 1
-    assert level.chunk_bounds[index] == largest[:beams].sum()
-  assert level.num_chunks(1) is None  # a beam may need all of the width
-  assert level.num_chunks(40) < 40 * level.width / 8
+  for size, bounds in zip(
+    (1, 2, 4, 8), np.split(np.array(level.chunk_bounds), 4)
+  ):
+    largest = np.sort(-(-counts // size))[::-1]
+    for power in range(8):
+      assert bounds[power] == largest[: 1 << power].sum()
+  assert level.chunks(1) is None  # a beam may need all of the width
+  number, size = level.chunks(40)
+  assert number * size < 40 * level.width / 8
 
 
 @pytest.mark.parametrize('normalization', NORMALIZATIONS)
@@ -53,16 +56,17 @@ def test_dealt_out_equals_equal_shares(trie, normalization):
     is_block=False,
   )
   node, score = jnp.asarray(node), jnp.asarray(score)
-  wide, dealt = (
-    level.candidates(logits, score, node, LevelFilter(), num_chunks)
-    for num_chunks in (None, level.num_chunks(40))
+  wide, *others = (
+    level.candidates(logits, score, node, LevelFilter(), chunks)
+    for chunks in (None, (level.chunk_bounds[6], 1), (60, 8))
   )
-  assert dealt.score.size < wide.score.size / 5
-  kept = [np.flatnonzero(x.score[0] > -np.inf) for x in (wide, dealt)]
-  for a, b in zip(wide, dealt):
-    np.testing.assert_allclose(
-      np.asarray(a)[0, kept[0]], np.asarray(b)[0, kept[1]], rtol=1e-5
-    )
+  for dealt in others:
+    assert dealt.score.size < wide.score.size / 5
+    kept = [np.flatnonzero(x.score[0] > -np.inf) for x in (wide, dealt)]
+    for a, b in zip(wide, dealt):
+      np.testing.assert_allclose(
+        np.asarray(a)[0, kept[0]], np.asarray(b)[0, kept[1]], rtol=1e-5
+      )
 
 
 def test_a_search_over_skewed_items_is_exact(

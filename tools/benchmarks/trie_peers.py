@@ -91,7 +91,14 @@ class Ours:
           logits = logits[..., block.start : block.stop]
         return logits, cache
 
-      found = beam_search(trie, tokens_to_logits, {}, batch_size, num_beams)
+      found = beam_search(
+        trie,
+        tokens_to_logits,
+        {},
+        batch_size,
+        num_beams,
+        force_tails=False,  # all steps are measured
+      )
       return {
         'tokens': found.tokens,
         'scores': found.scores,
