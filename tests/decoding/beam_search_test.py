@@ -237,3 +237,65 @@ def test_known_tails_are_scored_in_one_call(
     np.testing.assert_array_equal(
       found.tokens[request], item_tokens[np.array(items)]
     )
+
+
+@pytest.mark.parametrize('kind', ['dense', 'sparse', 'hybrid'])
+@pytest.mark.parametrize('normalization', search.NORMALIZATIONS)
+def test_titles_are_ids_in_a_text_vocabulary(
+  toy_model, reference, draw_catalogue, trie_kinds, kind, normalization
+):
+  """Pieces of one vocabulary at every place, with pad and eos inside it."""
+  vocab_size = 80
+  item_tokens = draw_catalogue(3, 60, 4, vocab_size, variable=True)
+  trie = build_trie(
+    item_tokens, blocks=[range(vocab_size)] * 4, thresholds=trie_kinds[kind]
+  )
+  assert not any(alphabet.num_special for alphabet in trie.alphabets)
+  model = toy_model(batch_size=2, vocab_size=vocab_size)
+  found = _search(model, trie, 9, normalization=normalization)
+  slow = reference(model, item_tokens, normalization)
+  slow.alphabets = [
+    set(range(vocab_size)),
+    *[set(range(1, vocab_size)) for _ in range(3)],
+  ]
+  for request in range(2):
+    scores, items = zip(*slow.search(request, 9))
+    assert found.items[request].tolist() == list(items)
+    np.testing.assert_allclose(
+      found.scores[request], scores, rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_bfloat16_logits_are_scored_exactly_and_ties_go_by_row(
+  draw_catalogue, trie_kinds, kind
+):
+  """Few values, so many ties; a beam as wide as the catalogue."""
+  item_tokens = draw_catalogue(8, 200, 3, 80)
+  trie = build_trie(item_tokens, thresholds=trie_kinds[kind])
+  rng = np.random.default_rng(0)
+  logits = jnp.asarray(rng.integers(-3, 3, (3, 80)), jnp.bfloat16)
+
+  def run(trie, num_beams):
+    levels = iter(logits)
+
+    def tokens_to_logits(tokens, cache, block):
+      of_level = jnp.broadcast_to(next(levels), (*tokens.shape, 80))
+      return of_level, cache
+
+    return search.beam_search(
+      trie, tokens_to_logits, {}, 1, num_beams, force_tails=False
+    )
+
+  exact = np.asarray(logits, np.float64)
+  exact -= np.log(np.exp(exact).sum(axis=1, keepdims=True))
+  scores = exact[np.arange(3), item_tokens].sum(axis=1)
+  wide = jax.jit(run, static_argnums=1)(trie, 200)
+  np.testing.assert_allclose(
+    wide.scores[0], np.sort(scores)[::-1], rtol=1e-5, atol=1e-5
+  )
+  found = np.asarray(wide.scores[0])
+  row = np.asarray(trie.item_to_row)[np.asarray(wide.items[0])]
+  equal = found[1:] == found[:-1]
+  assert equal.sum() > 100
+  assert (np.diff(row)[equal] > 0).all()

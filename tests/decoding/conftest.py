@@ -51,8 +51,8 @@ class ToyModel:
 class Reference:
   """Scores and searches by dictionaries of prefixes, in float64.
 
-  `alphabets` are the tokens that each level's codes may be; by default those
-  between the smallest and the largest found there, and the end.
+  `alphabets` are the tokens that each level's codes may be, padding apart: at
+  first those between the smallest and the largest found there, and the end.
   """
 
   def __init__(self, model, item_tokens, normalization='vocabulary'):
@@ -64,6 +64,7 @@ class Reference:
     if any(0 in alphabet or 1 in alphabet for alphabet in self.alphabets):
       for alphabet in self.alphabets[1:]:
         alphabet.add(1)
+        alphabet.discard(0)
     self.items = [tuple(int(t) for t in row) for row in item_tokens]
     self.normalization = normalization
 
@@ -75,7 +76,7 @@ class Reference:
       return {0: 0.0}
     among = {
       'vocabulary': set(range(self.model.vocab_size)),
-      'level': self.alphabets[place] - {0},
+      'level': self.alphabets[place],
       'children': legal,
     }[self.normalization]
     scores = self.model.log_probabilities(request, prefix)
