@@ -33,6 +33,9 @@ TokensToLogits = Callable[
   [jax.Array, Cache, range | None], tuple[jax.Array, Cache]
 ]
 
+# Known tails are scored one by one where their logits would be more.
+MOST_TAIL_LOGITS = 2**28
+
 # Leaves of a cache that have no batch dimension, by T5's and T5X's names.
 _WITHOUT_BATCH = {'cache_index', 'cached_bias', 'position_embedder_index'}
 
@@ -109,7 +112,7 @@ def beam_search(
     token=jnp.full((batch_size, 1), PAD_ID, jnp.int32),
     cache=cache,
   )
-  if force_tails and trie.tail_depth is not None:
+  if force_tails and _tails_fit(trie, batch_size * num_beams):
     state = search.steps(state, 0, trie.tail_depth)
     score_BM, row_BM, path_BML = search.finish(state, trie.tail_depth)
   else:
@@ -129,6 +132,13 @@ def beam_search(
     valid=valid_BK,
     tokens=jnp.where(valid_BK[..., None], path_BKL, PAD_ID),
   )
+
+
+def _tails_fit(trie: Trie | ShardedTrie, num_rows: int) -> bool:
+  if trie.tail_depth is None:
+    return False
+  length = trie.num_levels - trie.tail_depth
+  return num_rows * length * trie.vocab_size <= MOST_TAIL_LOGITS
 
 
 class _State(NamedTuple):

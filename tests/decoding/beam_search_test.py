@@ -299,3 +299,23 @@ def test_bfloat16_logits_are_scored_exactly_and_ties_go_by_row(
   equal = found[1:] == found[:-1]
   assert equal.sum() > 100
   assert (np.diff(row)[equal] > 0).all()
+
+
+def test_tails_whose_logits_take_too_much_memory_are_stepped(
+  toy_model, monkeypatch
+):
+  item_tokens = np.random.default_rng(0).integers(3, 40, (50, 5))
+  trie = build_trie(item_tokens, blocks=[range(3, 40)] * 5)
+  model = toy_model(batch_size=1, vocab_size=40)
+  calls = []
+
+  def tokens_to_logits(tokens, cache, block):
+    calls.append(tokens.shape[1])
+    return model.tokens_to_logits(tokens, cache, block)
+
+  length = 5 - trie.tail_depth
+  for most, longest in ((7 * length * 40, length), (7 * length * 40 - 1, 1)):
+    calls.clear()
+    monkeypatch.setattr(search, 'MOST_TAIL_LOGITS', most)
+    search.beam_search(trie, tokens_to_logits, model.cache(), 1, 7)
+    assert max(calls) == longest
