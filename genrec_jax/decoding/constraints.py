@@ -93,11 +93,6 @@ class Views:
 
   levels: tuple[LevelViews, ...]
 
-  @property
-  def num_views(self) -> int:
-    """How many views there are."""
-    return self.levels[0].alive.shape[0]
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

@@ -51,11 +51,6 @@ class Alphabet:
     token = code + (self.first_token - self.num_special)
     return jnp.where(code < self.num_special, code, token)
 
-  def code(self, token: Int32[Array, '*shape']) -> Int32[Array, '*shape']:
-    """Returns the code of a token of this level."""
-    code = token - (self.first_token - self.num_special)
-    return jnp.where(token < self.num_special, token, code)
-
 
 @dataclasses.dataclass(frozen=True)
 class LevelLogits:

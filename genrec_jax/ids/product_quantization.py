@@ -18,7 +18,7 @@ from genrec_jax.ids.collisions import POLICIES, resolve_collisions
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.kmeans import kmeans, lloyd, nearest, sample
 from genrec_jax.ids.svd import item_factors
-from genrec_jax.ids.vectors import check_levels, check_vectors, vector_facts
+from genrec_jax.ids.vectors import check_levels, vector_facts, vectors_for_codes
 from genrec_jax.types import GenrecError, unknown_name
 
 ROTATIONS = ('none', 'learnt')
@@ -228,9 +228,16 @@ def product_quantization(
   """
   if collisions not in POLICIES:
     raise unknown_name('way to resolve collisions', collisions, POLICIES)
-  check_levels(num_levels, codebook_size, num_items)
-  vectors = item_vectors(user, item, num_users, num_items, seed=seed)
-  check_vectors(vectors, num_items)
+  vectors = vectors_for_codes(
+    item_vectors,
+    user,
+    item,
+    num_users,
+    num_items,
+    num_levels=num_levels,
+    codebook_size=codebook_size,
+    seed=seed,
+  )
   quantized = product_codes(
     vectors,
     num_levels=num_levels,

@@ -14,8 +14,8 @@ from genrec_jax.ids.kmeans import balanced_kmeans, kmeans, nearest
 from genrec_jax.ids.svd import item_factors
 from genrec_jax.ids.vectors import (
   check_levels,
-  check_vectors,
   vector_facts,
+  vectors_for_codes,
 )
 from genrec_jax.types import unknown_name
 
@@ -113,9 +113,16 @@ def residual_kmeans(
   """
   if collisions not in POLICIES:
     raise unknown_name('way to resolve collisions', collisions, POLICIES)
-  check_levels(num_levels, codebook_size, num_items)
-  vectors = item_vectors(user, item, num_users, num_items, seed=seed)
-  check_vectors(vectors, num_items)
+  vectors = vectors_for_codes(
+    item_vectors,
+    user,
+    item,
+    num_users,
+    num_items,
+    num_levels=num_levels,
+    codebook_size=codebook_size,
+    seed=seed,
+  )
   codes, codebooks, unexplained = residual_codes(
     vectors,
     num_levels=num_levels,

@@ -25,7 +25,7 @@ from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.row_blocks import RowBlocks
 from genrec_jax.ids.rq_vae_training import Autoencoder, quantize, train
 from genrec_jax.ids.svd import item_factors
-from genrec_jax.ids.vectors import check_levels, check_vectors, vector_facts
+from genrec_jax.ids.vectors import vector_facts, vectors_for_codes
 from genrec_jax.types import GenrecError, unknown_name
 
 ON_COLLAPSE = ('error', 'warn')
@@ -90,9 +90,16 @@ def rq_vae(
     raise unknown_name('way to resolve collisions', collisions, POLICIES)
   if on_collapse not in ON_COLLAPSE:
     raise unknown_name('value of on_collapse', on_collapse, ON_COLLAPSE)
-  check_levels(num_levels, codebook_size, num_items)
-  vectors = item_vectors(user, item, num_users, num_items, seed=seed)
-  check_vectors(vectors, num_items)
+  vectors = vectors_for_codes(
+    item_vectors,
+    user,
+    item,
+    num_users,
+    num_items,
+    num_levels=num_levels,
+    codebook_size=codebook_size,
+    seed=seed,
+  )
   inputs = standardize(vectors)
   model = Autoencoder(inputs.shape[1], tuple(hidden), latent)
   params, resets = train(

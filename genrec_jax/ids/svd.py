@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from genrec_jax.ids.collisions import collision_rate, extra_digit
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.truncated_svd import truncated_svd
-from genrec_jax.ids.vectors import check_levels, check_vectors, vector_facts
+from genrec_jax.ids.vectors import vector_facts, vectors_for_codes
 from genrec_jax.types import GenrecError, unknown_name
 
 NORMALIZATIONS = ('none', 'unit', 'standard')
@@ -186,9 +186,16 @@ def quantile_svd(
     noise: its standard deviation, relative to a dimension's range.
     seed: of the vectors, of the noise and of the order of colliding items.
   """
-  check_levels(num_levels, codebook_size, num_items)
-  vectors = item_vectors(user, item, num_users, num_items, seed=seed)
-  check_vectors(vectors, num_items)
+  vectors = vectors_for_codes(
+    item_vectors,
+    user,
+    item,
+    num_users,
+    num_items,
+    num_levels=num_levels,
+    codebook_size=codebook_size,
+    seed=seed,
+  )
   codes = quantile_codes(
     vectors,
     num_levels=num_levels,

@@ -37,6 +37,29 @@ def check_levels(
     )
 
 
+def vectors_for_codes(
+  item_vectors: VectorSource,
+  user: Int[np.ndarray, 'R'],
+  item: Int[np.ndarray, 'R'],
+  num_users: int,
+  num_items: int,
+  *,
+  num_levels: int,
+  codebook_size: int,
+  seed: int,
+) -> Float[np.ndarray, 'N D']:
+  """Returns the vectors that a method quantizes, checked.
+
+  Raises:
+    GenrecError: if they cannot be used, or a level has more codes than there
+      are items; the latter before they are made.
+  """
+  check_levels(num_levels, codebook_size, num_items)
+  vectors = item_vectors(user, item, num_users, num_items, seed=seed)
+  check_vectors(vectors, num_items)
+  return vectors
+
+
 def check_vectors(
   vectors: Float[np.ndarray, 'N D'],
   num_items: int,
