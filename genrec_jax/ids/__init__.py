@@ -21,6 +21,9 @@ textual                the first pieces of titles
 simple                 random, atomic, sequential, hybrid; the shuffled control
 users                  user codes: hashed, or by the methods for items
 
+What the codes mean:
+inspection             do items that share a prefix belong together?
+
 Beneath them:
 collisions             giving different items different codes
 kmeans                 k-means over a mesh, plain and balanced
