@@ -59,6 +59,8 @@ def count_cooccurrences(
       f' {pairs.max()}; expected at most {MAX_PAIRS}. Set window (5, say), so'
       ' that only items close in time count.'
     )
+  if num_items**2 <= pairs_per_chunk:
+    pairs_per_chunk = MAX_PAIRS  # however many pairs, the counts are no more
   merged: list[scipy.sparse.csr_array] = []
   for first, end in _chunks(pairs, pairs_per_chunk):
     rows = slice(starts[first], starts[end])
