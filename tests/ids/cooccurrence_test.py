@@ -5,7 +5,11 @@ import pytest
 import scipy.sparse
 
 from genrec_jax.ids import cooccurrence
-from genrec_jax.ids.cooccurrence import count_cooccurrences, normalized_cut
+from genrec_jax.ids.cooccurrence import (
+  count_cooccurrences,
+  distance_weights,
+  normalized_cut,
+)
 from genrec_jax.types import GenrecError
 
 
@@ -39,6 +43,35 @@ def test_counts_are_those_made_by_hand(window, pairs_per_chunk):
   np.testing.assert_allclose(
     counts.toarray(), by_hand(user, item, 30, window), rtol=1e-5
   )
+
+
+@pytest.mark.parametrize('window', [None, 5, 30])
+def test_counts_do_not_depend_on_the_chunks(window):
+  user, item = histories()
+  first, second = (
+    count_cooccurrences(user, item, 30, window=window, pairs_per_chunk=size)
+    for size in (1, 2**24)
+  )
+  for name in ('indptr', 'indices', 'data'):
+    np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+@pytest.mark.parametrize('window', [None, 3])
+def test_pairs_that_count_too_little_are_left_out(window):
+  user, item = histories()
+  every = count_cooccurrences(user, item, 30, window=window).toarray()
+  some = count_cooccurrences(user, item, 30, window=window, min_count=1.5)
+  np.testing.assert_array_equal(
+    some.toarray(), np.where(every >= 1.5, every, 0)
+  )
+  assert 0 < some.nnz < (every > 0).sum()
+
+
+@pytest.mark.parametrize('window', [1, 5, 20])
+def test_weights_are_whole_numbers_of_one_unit(window):
+  one, weights = distance_weights(window)
+  np.testing.assert_array_equal(weights, weights.round())
+  np.testing.assert_allclose(weights / one, 1 / np.arange(1, window + 1))
 
 
 def test_the_order_of_users_does_not_matter():
