@@ -18,7 +18,8 @@ BASE = [
   'optax>=0.2.5',
   'orbax-checkpoint>=0.11.20',
   'pyarrow>=17',
-  'scipy>=1.14',
+  'scipy>=1.15',
+  'tqdm>=4.60',
 ]
 
 # What `genrec tokenize` needs: the SeqIO tasks. tensorflow-text brings the
