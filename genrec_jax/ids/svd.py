@@ -15,9 +15,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from genrec_jax.ids.collisions import collision_rate, extra_digit
+from genrec_jax.ids.cooccurrence import count_cooccurrences
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.truncated_svd import truncated_svd
 from genrec_jax.ids.vectors import vector_facts, vectors_for_codes
+from genrec_jax.ids.weighting import WEIGHTINGS, ppmi
 from genrec_jax.types import GenrecError, unknown_name
 
 NORMALIZATIONS = ('none', 'unit', 'standard')
@@ -95,9 +97,10 @@ def item_factors(
       f' {counts.shape[0]} x {counts.shape[1]}; set rank between 1 and {most}.'
     )
   if weighting == 'ppmi':
-    weighted = _ppmi(counts, context_smoothing)
+    weighted = ppmi(counts, context_smoothing)
   else:
     weighted = WEIGHTINGS[weighting](counts)
+  del counts  # it may be of gigabytes
   singular, vectors = truncated_svd(
     weighted, asked, solver=solver, seed=seed, mesh=mesh
   )
@@ -216,80 +219,13 @@ def quantile_svd(
 
 def _interactions(user, item, num_users, num_items, window):
   del window
-  ones = np.ones(len(user))
+  ones = np.ones(len(user), np.float32)
   return scipy.sparse.csr_array((ones, (user, item)), (num_users, num_items))
 
 
 def _cooccurrence(user, item, num_users, num_items, window):
   del num_users
-  order = np.argsort(user, kind='stable')
-  user, item = user[order], item[order]
-  total = scipy.sparse.csr_array((num_items, num_items))
-  for distance in range(1, window + 1):
-    same = user[distance:] == user[:-distance]
-    earlier, later = item[:-distance][same], item[distance:][same]
-    weights = np.full(len(earlier), 1 / distance)
-    total += scipy.sparse.csr_array((weights, (earlier, later)), total.shape)
-  return (total + total.T).tocsr()
+  return count_cooccurrences(user, item, num_items, window=window)
 
 
 MATRICES = {'interactions': _interactions, 'cooccurrence': _cooccurrence}
-
-
-def _with_data(matrix, data):
-  return scipy.sparse.csr_array(
-    (data, matrix.indices, matrix.indptr), matrix.shape
-  )
-
-
-def _entry_sums(matrix):
-  """Returns the row sum and the column sum of each stored entry."""
-  row_sums, column_sums = matrix.sum(axis=1), matrix.sum(axis=0)
-  rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-  return row_sums[rows], column_sums[matrix.indices]
-
-
-def _column_use(matrix):
-  return np.bincount(matrix.indices, minlength=matrix.shape[1])
-
-
-def _tfidf(matrix):
-  idf = np.log(matrix.shape[0] / np.maximum(_column_use(matrix), 1))
-  return _with_data(matrix, np.log1p(matrix.data) * idf[matrix.indices])
-
-
-def _bm25(matrix, k1=1.2, b=0.75):
-  use = _column_use(matrix)
-  idf = np.log1p((matrix.shape[0] - use + 0.5) / (use + 0.5))
-  lengths, _ = _entry_sums(matrix)
-  relative = lengths / matrix.sum(axis=1).mean()
-  saturated = (k1 + 1) * matrix.data
-  saturated /= matrix.data + k1 * (1 - b + b * relative)
-  return _with_data(matrix, saturated * idf[matrix.indices])
-
-
-def _degree(matrix):
-  row_sums, column_sums = _entry_sums(matrix)
-  return _with_data(matrix, matrix.data / np.sqrt(row_sums * column_sums))
-
-
-def _ppmi(matrix, context_smoothing=1.0):
-  row_sums, _ = _entry_sums(matrix)
-  contexts = matrix.sum(axis=0) ** context_smoothing
-  ratio = matrix.data * contexts.sum()
-  ratio = ratio / (row_sums * contexts[matrix.indices])
-  return _with_data(matrix, np.log(np.maximum(ratio, 1)))
-
-
-# How the entries of a matrix of counts are weighted, rows being documents and
-# columns terms where that matters. 'degree' is D^-1/2 A D^-1/2, as in spectral
-# clustering; 'ppmi' is positive pointwise mutual information.
-WEIGHTINGS = {
-  'count': lambda matrix: matrix,
-  'binary': lambda matrix: _with_data(matrix, np.ones_like(matrix.data)),
-  'log': lambda matrix: _with_data(matrix, np.log1p(matrix.data)),
-  'tfidf': _tfidf,
-  'bm25': _bm25,
-  'degree': _degree,
-  'ppmi': _ppmi,
-}

@@ -53,6 +53,8 @@ def truncated_svd(
   cramped = min(matrix.shape) <= 2 * rank  # Lanczos needs room beyond the rank
   if solver == 'auto':
     solver = 'lanczos' if matrix.nnz <= LANCZOS_LIMIT else 'randomized'
+  if solver != 'randomized':
+    matrix = matrix.astype(np.float64)
   if solver == 'dense' or (cramped and solver == 'lanczos'):
     _, singular, vectors = np.linalg.svd(matrix.toarray(), full_matrices=False)
     singular, vectors = singular[:rank], vectors[:rank].T
@@ -100,7 +102,7 @@ def randomized_svd(
   """
   width = min(rank + oversampling, *matrix.shape)
   forth = _float32(matrix)
-  back = _float32(matrix.T.tocsr())
+  back = forth.T.tocsr()
   generator = np.random.default_rng(seed)
   start = generator.standard_normal((matrix.shape[1], width), np.float32)
   basis, _ = orthonormal(start, mesh=mesh)
@@ -164,7 +166,7 @@ def _float32(matrix):
   index = np.int32 if max(matrix.nnz, *matrix.shape) < 2**31 else np.int64
   return scipy.sparse.csr_array(
     (
-      matrix.data.astype(np.float32),
+      matrix.data.astype(np.float32, copy=False),
       matrix.indices.astype(index, copy=False),
       matrix.indptr.astype(index, copy=False),
     ),
