@@ -14,6 +14,7 @@ PACKAGE = ROOT / 'genrec_jax'
 ORDER = (
   'types',
   'artifacts',
+  'progress',
   'data',
   'ids',
   'models',

@@ -25,6 +25,7 @@ import scipy.spatial.distance
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
+from genrec_jax import progress
 from genrec_jax.ids.collisions import defer
 from genrec_jax.ids.cooccurrence import count_cooccurrences
 from genrec_jax.ids.item_ids import ItemIds
@@ -257,10 +258,12 @@ def cluster_tree(
   """
   paths = np.zeros((len(points), max_depth), np.int32)
   waiting = [(np.arange(len(points)), 0)]
+  in_leaves = progress.bar(name='clustering', total=len(points))
   depth = number = 0
   while waiting:
     rows, level = waiting.pop()
     if len(rows) <= leaf_size:
+      in_leaves.update(len(rows))
       continue
     levels_left = max_depth - level
     children = num_clusters
@@ -282,6 +285,7 @@ def cluster_tree(
     paths[rows, level] = cells
     for cell in np.unique(cells)[::-1]:
       waiting.append((rows[cells == cell], level + 1))
+  in_leaves.close()
   return paths[:, :depth]
 
 

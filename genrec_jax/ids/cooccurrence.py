@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
+from genrec_jax import progress
 from genrec_jax.types import GenrecError
 
 MAX_PAIRS = 2**33  # some minutes of counting; beyond, a window is wanted
@@ -68,7 +69,8 @@ def count_cooccurrences(
   else:
     rows, pairs = _rows_of_windows(user, item, num_items, window)
   parts = []
-  for first, end in _ranges(pairs, pairs_per_chunk):
+  ranges = list(_ranges(pairs, pairs_per_chunk))
+  for first, end in progress.bar(ranges, 'counting pairs'):
     row, other, count = rows(first, end)
     kept = (row != other) & (count >= min_count)
     parts.append(

@@ -14,6 +14,7 @@ import scipy.sparse
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
+from genrec_jax import progress
 from genrec_jax.ids.row_blocks import RowBlocks, squared_distances
 
 
@@ -23,6 +24,7 @@ def kmeans(
   *,
   num_iterations: int = 50,
   points_per_cluster: int = 256,
+  start_spread: float = 1.0,
   seed: int = 0,
   mesh: Mesh | None = None,
 ) -> Float[np.ndarray, 'num_clusters D']:
@@ -35,12 +37,20 @@ def kmeans(
     num_iterations: at most so many; it stops when no point moves.
     points_per_cluster: centroids are fitted to a random sample of at most so
       many points each, so that the time does not grow with the catalogue.
+    start_spread: the start is drawn in towards the mean of the points by this
+      factor. In many dimensions points without clusters are farther from each
+      other than from the mean, so that the few innermost ones, taken as a
+      start, win nearly all others and keep them (Radovanović, Nanopoulos &
+      Ivanović, "Hubs in space", 2010); less than 1 spares them that.
     seed: of the sample and the start.
     mesh: the devices; the result does not depend on them.
   """
   generator = np.random.default_rng(seed)
   points = sample(points, num_clusters * points_per_cluster, generator)
   start = _spread_start(points, num_clusters, generator)
+  if start_spread != 1:
+    mean = points.mean(axis=0)
+    start = mean + np.float32(start_spread) * (start - mean)
   return lloyd(points, start, num_iterations=num_iterations, mesh=mesh)
 
 
@@ -67,7 +77,7 @@ def lloyd(
   rows = _blocks(points, len(centroids), mesh=mesh, keep=True)
   no_offsets = np.zeros(len(centroids), np.float32)
   previous = None
-  for _ in range(num_iterations):
+  for _ in progress.bar(range(num_iterations), 'k-means'):
     codes, distances = rows.map_rows(_nearest, centroids, no_offsets)
     if previous is not None and (codes == previous).all():
       break
@@ -108,7 +118,8 @@ def balanced_kmeans(
   codes, distances = rows.map_rows(_nearest, centroids, offsets)
   centroids = _means(points, centroids, codes, distances)
   scale = float(distances.mean())
-  for step in range(num_iterations if scale > 0 else 0):
+  steps = range(num_iterations if scale > 0 else 0)
+  for step in progress.bar(steps, 'balanced k-means'):
     # From a third of the error that the start leaves to a hundredth.
     done = step / max(1, num_iterations - 1)
     blur = np.float32(scale * 10 ** (-0.5 - 1.5 * done))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from flax import linen as nn
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
+from genrec_jax import progress
 from genrec_jax.ids.residual_quantization import residual_codes
 from genrec_jax.ids.row_blocks import RowBlocks, squared_distances
 from genrec_jax.types import GenrecError
@@ -22,7 +22,6 @@ from genrec_jax.types import GenrecError
 # A batch goes through in so many blocks, over the devices or one by one, and
 # their gradients are added in one order: the number of devices changes nothing.
 NUM_BLOCKS = 8
-QUIET_SECONDS = 10  # between two lines of progress
 
 
 class Autoencoder(nn.Module):
@@ -101,10 +100,10 @@ def train(
   state = optimizer.init(params)
   step = _make_step(model, learning_rate, weight_decay, commitment, mesh)
   used = np.zeros((num_levels, codebook_size), np.int64)
-  resets, said = 0, time.monotonic()
-  for number, rows in enumerate(
-    _batches(len(inputs), batch_size, num_steps, generator), start=1
-  ):
+  resets = 0
+  batches = _batches(len(inputs), batch_size, num_steps, generator)
+  steps = progress.bar(batches, 'RQ-VAE', total=num_steps)
+  for number, rows in enumerate(steps, start=1):
     params, state, loss, counts = step(
       params, state, inputs[rows].reshape(NUM_BLOCKS, -1, inputs.shape[1])
     )
@@ -119,13 +118,7 @@ def train(
         )
         state = _forget(state, used == 0)
       used[:] = 0
-    if time.monotonic() - said > QUIET_SECONDS:
-      said = time.monotonic()
-      print(
-        f'rq_vae: step {number} of {num_steps}, loss {float(loss):.4f},'
-        f' {resets} dead codes reset',
-        flush=True,
-      )
+      steps.set_postfix(loss=float(loss), resets=resets, refresh=False)
   return jax.device_get(params), resets
 
 
