@@ -7,10 +7,13 @@ above the control is meaning, and not the number of codes.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+import scipy.sparse
+from jaxtyping import Float, Int
 
 from genrec_jax.ids.cooccurrence import count_cooccurrences
 from genrec_jax.types import GenrecError
@@ -73,6 +76,17 @@ def neighbourhood_overlap(
   neighbors = nearest_neighbors(
     user, item, len(codes), num_neighbors=num_neighbors, seed=seed
   )
+  return overlap(codes, neighbors, num_shuffles=num_shuffles, seed=seed)
+
+
+def overlap(
+  codes: Int[np.ndarray, 'N L'],
+  neighbors: Int[np.ndarray, 'N K'],
+  *,
+  num_shuffles: int = 3,
+  seed: int = 0,
+) -> dict[str, Any]:
+  """The same for neighbours at hand; -1 where an item has fewer than K."""
   known = np.flatnonzero(neighbors[:, 0] >= 0)
   if not len(known):
     raise GenrecError(
@@ -94,7 +108,7 @@ def neighbourhood_overlap(
       'nearest': float(np.mean([n for _, n in shuffled])),
     },
     'items': len(known),
-    'num_neighbors': num_neighbors,
+    'num_neighbors': neighbors.shape[1],
   }
 
 
@@ -124,6 +138,181 @@ def nearest_neighbors(
     best = others[np.lexsort((chance[others], -cosine))[:num_neighbors]]
     neighbors[row, : len(best)] = best
   return neighbors
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attributes:
+  """Which items have which values of an attribute.
+
+  Attributes:
+    values: the A values that there are.
+    has: float64 [N, A], 1 where an item has a value; an item may have none.
+  """
+
+  values: Sequence[str]
+  has: scipy.sparse.csr_array
+
+  @classmethod
+  def of(cls, lists: Sequence[Sequence[str] | None]) -> Attributes:
+    """Takes the list of values of each item; what is in it twice counts once.
+
+    >>> Attributes.of([['b', 'a'], None, ['b', 'b']]).has.toarray()
+    array([[1., 1.],
+           [0., 0.],
+           [0., 1.]])
+    """
+    pairs = sorted(
+      {(row, value) for row, some in enumerate(lists) for value in some or ()}
+    )
+    values = sorted({value for _, value in pairs})
+    number = {value: place for place, value in enumerate(values)}
+    rows, columns = (
+      np.array([(row, number[value]) for row, value in pairs], np.int64)
+      .reshape(-1, 2)
+      .T
+    )
+    has = (np.ones(len(rows)), (rows, columns))
+    return cls(
+      values, scipy.sparse.csr_array(has, shape=(len(lists), len(values)))
+    )
+
+  @property
+  def items(self) -> Int[np.ndarray, 'n']:
+    """The items that have a value."""
+    return np.flatnonzero(np.diff(self.has.indptr))
+
+
+def attribute_information(
+  codes: Int[np.ndarray, 'N L'],
+  attributes: Attributes,
+  *,
+  num_shuffles: int = 5,
+  seed: int = 0,
+) -> dict[str, Any]:
+  """Says how much of an attribute can be read off the codes.
+
+  An item is drawn, and then one of its values: an item counts as much with
+  a list of five as with one. The mutual information of the code and
+  the value is divided by that of the item itself and the value, so 1 is all
+  that there is to know, and more than that no list can give away. Items without
+  a value do not count. Many codes of few items agree with anything by chance;
+  `adjusted` takes the control off: (ids - shuffled) / (1 - shuffled), as the
+  adjusted mutual information of Vinh, Epps & Bailey, "Information theoretic
+  measures for clusterings comparison", 2010, does with an expected value.
+
+  Args:
+    codes: -1 after the end of an id, which is a code of its own here.
+    attributes: of the same items.
+    num_shuffles: how often the ids are dealt out at random for the control.
+    seed: of that.
+
+  Returns:
+    bits: what there is to know; 0 if all items say the same.
+    levels: the share of it that each of the L codes tells by itself.
+    prefixes: the share that the first codes tell together, from 1 to L.
+    shuffled: both, under shuffled ids.
+    adjusted: both; None where shuffled ids tell more than .99 too.
+    items: how many have a value.
+    values: how many different ones there are.
+  """
+  items = attributes.items
+  weights = attributes.has[items]
+  lengths = np.diff(weights.indptr)
+  weights.data = 1 / np.repeat(lengths * len(items), lengths)
+  levels = [np.unique(column, return_inverse=True)[1] for column in codes.T]
+  views = np.stack([*levels, *prefix_groups(codes)])[:, items]
+  bits = mutual_information(np.arange(len(items)), weights)
+
+  def shares(order):
+    told = [mutual_information(view[order], weights) for view in views]
+    return np.array(told) / bits if bits > 1e-9 else np.zeros(len(told))
+
+  generator = np.random.default_rng(seed)
+  found = shares(np.arange(len(items)))
+  shuffled = np.mean(
+    [shares(generator.permutation(len(items))) for _ in range(num_shuffles)],
+    axis=0,
+  )
+  adjusted = [
+    (one - other) / (1 - other) if other <= 0.99 else None
+    for one, other in zip(found.tolist(), shuffled.tolist())
+  ]
+
+  def named(values):
+    values = list(values)
+    return {'levels': values[: len(levels)], 'prefixes': values[len(levels) :]}
+
+  return {
+    **named(found.tolist()),
+    'shuffled': named(shuffled.tolist()),
+    'adjusted': named(adjusted),
+    'bits': bits,
+    'items': len(items),
+    'values': len(attributes.values),
+  }
+
+
+def mutual_information(
+  groups: Int[np.ndarray, 'n'], weights: scipy.sparse.csr_array
+) -> float:
+  """Returns the mutual information of groups and values, in bits.
+
+  Args:
+    groups: the group of each row, from 0.
+    weights: [n, A], how probable a row and a value are; the sum is 1.
+  """
+  row = np.repeat(groups, np.diff(weights.indptr))
+  joint = scipy.sparse.csr_array(
+    (weights.data, (row, weights.indices)),
+    shape=(int(groups.max(initial=-1)) + 1, weights.shape[1]),
+  )
+  joint.sum_duplicates()
+  parts = joint.sum(axis=1), joint.sum(axis=0), joint.data
+  group, value, both = (_entropy(part) for part in parts)
+  return max(0.0, group + value - both)
+
+
+def telling_values(
+  attributes: Attributes, rows: Int[np.ndarray, 'n'], *, limit: int = 5
+) -> list[dict[str, Any]]:
+  """Returns the values that set some items apart from the catalogue.
+
+  Returns:
+    the values of the largest share * log(lift) (the terms of the
+    Kullback-Leibler divergence): of those items that have any value, `items`
+    have this one, a `share` that is `lift` times that of the catalogue.
+  """
+  has = attributes.has[rows]
+  known = max(1, int((np.diff(has.indptr) > 0).sum()))
+  counts = has.sum(axis=0)
+  share = counts / known
+  usual = attributes.has.sum(axis=0) / max(1, len(attributes.items))
+  lift = share / np.where(usual > 0, usual, 1)
+  weight = share * np.log(np.maximum(lift, 1))
+  best = np.argsort(-weight, kind='stable')[:limit]
+  return [
+    {
+      'value': attributes.values[place],
+      'items': int(counts[place]),
+      'share': float(share[place]),
+      'lift': float(lift[place]),
+    }
+    for place in best
+    if weight[place] > 0
+  ]
+
+
+def shared_codes(
+  codes: Int[np.ndarray, 'N L'], one: int
+) -> Int[np.ndarray, 'N']:
+  """Returns how many codes, from the first on, items share with one of them."""
+  equal = (codes == codes[one]) & (codes[one] >= 0)
+  return np.logical_and.accumulate(equal, axis=1).sum(axis=1)
+
+
+def _entropy(masses: Float[np.ndarray, 'n']) -> float:
+  masses = masses[masses > 0]
+  return float(-(masses @ np.log2(masses)))
 
 
 def _overlap(groups, neighbors, known):

@@ -1,5 +1,6 @@
 """Tests of what is measured of codes, against counting by hand."""
 
+import collections
 import itertools
 
 import numpy as np
@@ -102,3 +103,93 @@ def test_items_without_company_do_not_count():
   assert found['prefixes'] == [0]
   with pytest.raises(GenrecError, match='No two of the 5 items'):
     inspection.neighbourhood_overlap(codes, np.array([0, 1]), np.array([1, 3]))
+
+
+def information_by_hand(codes, lists):
+  """Returns the mutual information of codes and values, pair by pair."""
+  joint = collections.Counter()
+  known = [(code, some) for code, some in zip(codes, lists) if some]
+  for code, some in known:
+    for value in some:
+      joint[code, value] += 1 / len(some) / len(known)
+  code, value = collections.Counter(), collections.Counter()
+  for (c, v), mass in joint.items():
+    code[c] += mass
+    value[v] += mass
+  return sum(
+    mass * np.log2(mass / code[c] / value[v]) for (c, v), mass in joint.items()
+  )
+
+
+def test_information_is_that_counted_value_by_value():
+  generator = np.random.default_rng(3)
+  lists = [
+    generator.choice(list('abcdef'), generator.integers(0, 4), replace=False)
+    for _ in range(60)
+  ]
+  lists = [some.tolist() for some in lists]
+  codes = some_codes(60, (4, 5, 6))
+  found = inspection.attribute_information(
+    codes, inspection.Attributes.of(lists)
+  )
+  everything = information_by_hand(range(60), lists)
+  assert found['bits'] == pytest.approx(everything)
+  assert found['items'] == sum(map(bool, lists))
+  for level in range(3):
+    single = information_by_hand(codes[:, level].tolist(), lists)
+    prefix = [tuple(code) for code in codes[:, : level + 1].tolist()]
+    together = information_by_hand(prefix, lists)
+    assert found['levels'][level] == pytest.approx(single / everything)
+    assert found['prefixes'][level] == pytest.approx(together / everything)
+
+
+def test_adjusted_information_is_that_of_scikit_learn_where_lists_are_single():
+  metrics = pytest.importorskip('sklearn.metrics')
+  generator = np.random.default_rng(0)
+  label = generator.integers(0, 6, 400)
+  # Half of the first codes follow the label, and of the second none.
+  code = np.where(generator.random(400) < 0.5, label, label[::-1])
+  found = inspection.attribute_information(
+    np.column_stack([code, generator.permutation(400)]),
+    inspection.Attributes.of([[str(one)] for one in label]),
+    num_shuffles=200,
+  )
+  entropy = found['bits'] * np.log(2)
+  wanted = metrics.mutual_info_score(label, code) / entropy
+  assert found['levels'][0] == pytest.approx(wanted)
+  # Theirs is divided by the larger entropy, ours by that of the attribute.
+  expected = metrics.cluster.expected_mutual_information(
+    metrics.cluster.contingency_matrix(label, code, sparse=True), 400
+  )
+  assert found['shuffled']['levels'][0] == pytest.approx(
+    expected / entropy, rel=0.05
+  )
+  # Whole ids tell all that there is, and shuffled ones do so as well.
+  assert found['prefixes'][1] == pytest.approx(1)
+  assert found['adjusted']['prefixes'][1] is None
+
+
+def test_attributes_that_all_items_share_tell_nothing():
+  attributes = inspection.Attributes.of([['a', 'b']] * 5)
+  found = inspection.attribute_information(np.arange(5)[:, None], attributes)
+  assert found['levels'] == [0]
+  assert inspection.telling_values(attributes, np.arange(2)) == []
+  nothing = inspection.Attributes.of([None, []])
+  found = inspection.attribute_information(np.arange(2)[:, None], nothing)
+  assert (found['items'], found['bits'], found['levels']) == (0, 0, [0])
+
+
+def test_telling_values_by_hand():
+  lists = [['a', 'x'], ['a', 'x'], ['b', 'x'], ['b', 'x', 'c'], None, ['x']]
+  found = inspection.telling_values(
+    inspection.Attributes.of(lists), np.array([2, 3, 4])
+  )
+  assert [one['value'] for one in found] == ['b', 'c']
+  assert found[0] == {'value': 'b', 'items': 2, 'share': 1, 'lift': 2.5}
+  assert found[1]['lift'] == pytest.approx(0.5 / (1 / 5))
+
+
+def test_shared_codes_are_counted_from_the_first():
+  codes = np.array([[1, 2, 3], [1, 2, -1], [1, 0, 3], [0, 2, 3], [1, -1, -1]])
+  assert inspection.shared_codes(codes, 0).tolist() == [3, 2, 1, 0, 1]
+  assert inspection.shared_codes(codes, 1).tolist() == [2, 2, 1, 0, 1]
