@@ -31,6 +31,9 @@ TASKS = [
   'tensorflow-datasets>=4.9.7',
 ]
 
+# What measuring generated texts needs, and the baseline that copies one.
+TEXT = ['rouge-score>=0.1.2', 'sacrebleu>=2.5', 'scikit-learn>=1.5']
+
 REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
 
 TEST = [
@@ -81,10 +84,11 @@ setuptools.setup(
   },
   install_requires=BASE,
   extras_require={
-    'tasks': TASKS,
+    'tasks': TASKS + TEXT,
+    'text': TEXT,
     'report': REPORT,
-    'all': TASKS + REPORT,
-    'test': TASKS + REPORT + TEST,
+    'all': TASKS + TEXT + REPORT,
+    'test': TASKS + TEXT + REPORT + TEST,
   },
   entry_points={'console_scripts': ['genrec = genrec_jax.main:main']},
 )
