@@ -19,6 +19,8 @@ from genrec_jax.ids.vectors import (
 )
 from genrec_jax.types import unknown_name
 
+RESIDUAL_START_SPREAD = 0.5
+
 
 def residual_codes(
   vectors: Float[np.ndarray, 'N D'],
@@ -65,7 +67,11 @@ def residual_codes(
     if balanced:
       codebook, offsets = balanced_kmeans(residuals, codebook_size, **arguments)
     else:
-      codebook = kmeans(residuals, codebook_size, **arguments)
+      # Vectors may be in clusters, what is left of them is in none.
+      spread = RESIDUAL_START_SPREAD if level else 1.0
+      codebook = kmeans(
+        residuals, codebook_size, start_spread=spread, **arguments
+      )
     codebooks.append(codebook)
     codes.append(nearest(residuals, codebook, offsets, mesh=mesh)[0])
     residuals -= codebook[codes[-1]]

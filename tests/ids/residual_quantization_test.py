@@ -51,6 +51,16 @@ def test_each_level_leaves_less_unexplained():
   assert unexplained[3] == pytest.approx(error, rel=1e-3)
 
 
+def test_the_codes_of_what_is_left_are_used_evenly():
+  vectors = np.random.default_rng(0).normal(size=(3000, 32)).astype('f')
+  vectors[:1000] *= 0.3  # the hubs that would take nearly all
+  codes, _, _ = residual_codes(vectors, num_levels=3, codebook_size=64)
+  for column in codes.T[1:]:
+    share = np.bincount(column, minlength=64) / len(column)
+    share = share[share > 0]
+    assert np.exp(-share @ np.log(share)) > 0.6 * 64
+
+
 @pytest.mark.parametrize('collisions', POLICIES)
 def test_ids_depend_on_the_seed_alone(collisions):
   ids = [planted_ids(collisions=collisions, seed=seed) for seed in (1, 1, 2)]
