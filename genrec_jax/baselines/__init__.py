@@ -4,4 +4,10 @@ protocol    what a baseline is; from scores to lists without silent ties
 popularity  the items most used
 markov      what followed the last item
 item_knn    what is used by those who used the items of the history
+dialogues   what the dialogue mentioned before
+
+Of ratings and texts, by user and item:
+
+rating_bias  the mean, and how high a user and an item are rated
+texts        the most frequent text, a copied one, the first sentence
 """

@@ -1,4 +1,16 @@
-"""Evaluation: how good the lists are.
+"""Evaluation: how good what the model answers is.
 
-ranking  Recall, NDCG, MRR, Precision over full rankings of the catalogue
+output_parser  from decoded tokens to typed results, whatever a decoder gives
+outputs        the results and named failures, and how metrics take them
+ranking        Recall, NDCG, MRR, Precision over full rankings of the catalogue
+rating         RMSE, MAE; AUC of yes/no
+text           BLEU, ROUGE, distinct n-grams
+explanation    USR, FMR, FCR, DIV: which features are named
+conversation   Recall in dialogues, with and without what was mentioned before
+significance   how sure a difference is
+results        numbers on disk, with everything that made them
+
+Top-N and sequential recommendation are measured by `ranking`, rating prediction
+by `rating`, reviews and their summaries by `text`, explanations by `text` and
+`explanation`, and the turns of dialogues by `conversation` and `text`.
 """

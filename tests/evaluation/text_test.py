@@ -1,5 +1,6 @@
 """Text metrics by hand and against the libraries themselves."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -81,6 +82,19 @@ def test_names_the_extra_of_a_missing_library(monkeypatch):
   monkeypatch.setitem(sys.modules, 'sacrebleu', None)
   with pytest.raises(GenrecError, match=r'sacrebleu.*genrec_jax\[text\]'):
     text.bleu(GENERATED, REFERENCES)
+
+
+def test_the_base_package_needs_no_library_of_the_extra():
+  script = """
+import sys
+for name in ('nltk', 'rouge_score', 'sacrebleu', 'sklearn'):
+  sys.modules[name] = None
+import genrec_jax.baselines.texts
+import genrec_jax.evaluation.explanation
+import genrec_jax.evaluation.output_parser
+import genrec_jax.evaluation.rating
+"""
+  subprocess.run([sys.executable, '-c', script], check=True)
 
 
 @pytest.mark.parametrize('measure', [text.bleu, text.example_rouge])
