@@ -20,19 +20,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Int32, Int64
 
 from genrec_jax import artifacts
-from genrec_jax.data import content, protocol
+from genrec_jax.data import content, dialogues, protocol, texts
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 TABLES = ('interactions', 'items', 'users', 'dialogues')
-DIALOGUES = pa.schema(
-  [
-    ('dialogue_id', pa.string()),
-    ('turn', pa.int32()),
-    ('role', pa.string()),
-    ('text', pa.string()),
-    ('items', pa.list_(pa.int32())),  # rows of the items table
-  ]
-)
 _DAY = 24 * 60 * 60
 # Types of the interaction columns that the rooms know by name; further columns
 # of a source are carried along as they are.
@@ -43,6 +34,10 @@ _INTERACTIONS = {
   'rating': pa.float32(),
   'review': pa.string(),
   'summary': pa.string(),
+  'feature': pa.string(),
+  'opinion': pa.string(),
+  'sentiment': pa.int8(),
+  'explanation': pa.string(),
 }
 
 
@@ -53,11 +48,14 @@ class RawTables:
   Attributes:
     interactions: `user`, `item` and, where the source has them, `time` (unix
       seconds), `position` (an order to keep among equal times), `rating`,
-      `review`, `summary` and further columns. Rows in file order.
+      `review`, `summary`, the columns of an explanation and further ones.
+      Rows in file order.
     items: `item_id` and any of `title`, `attributes` (list of strings) and
       further columns. May hold items without interactions.
     users: `user_id` and further columns.
-    dialogues: as `DIALOGUES`, but `items` are lists of source ids.
+    dialogues: as `dialogues.RAW_DIALOGUES`, and further columns.
+    explanations: of interactions in a file of their own: `user`, `item` and
+      `texts.EXPLANATIONS`.
     facts: provenance; readers give `sources` (file name: sha256 of the
       decompressed bytes) and `skipped_rows`.
   """
@@ -66,6 +64,7 @@ class RawTables:
   items: pa.Table | None = None
   users: pa.Table | None = None
   dialogues: pa.Table | None = None
+  explanations: pa.Table | None = None
   facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -82,13 +81,16 @@ class Dataset:
     name: what it is called.
     interactions: user int32, item int32, time int64 (unix seconds; the
       position in the sequence where `facts['clock']` is 'order') and, where
-      the source has them, rating float32, review and summary string. Sorted
-      by (user, time, tie policy): a user's rows are contiguous.
+      the source has them, rating float32, review and summary string, and of
+      an explanation feature, opinion, explanation string and sentiment int8
+      (-1, 0, 1), null where there are none. Sorted by (user, time, tie
+      policy): a user's rows are contiguous.
     items: item_id, title, attributes list<string>, and further columns.
     users: user_id, and further columns.
-    dialogues: see `DIALOGUES`; empty where there are none.
+    dialogues: see `dialogues.DIALOGUES`; empty where there are none.
     facts: the protocol: clock 'seconds' | 'days' | 'order', ties, duplicates,
-      k_core, seed, sources, skipped and dropped rows.
+      k_core, seed, sources, skipped and dropped rows, and what was mended in
+      texts and joined of explanations.
   """
 
   name: str
@@ -115,11 +117,12 @@ class Dataset:
 
   @property
   def counts(self) -> dict[str, int]:
-    """Rows of users, items, interactions and dialogue turns."""
+    """Users, items, interactions, dialogues and their turns."""
     return {
       'users': self.num_users,
       'items': self.num_items,
       'interactions': self.num_interactions,
+      'dialogues': len(self.dialogue_offsets) - 1,
       'dialogue_turns': self.dialogues.num_rows,
     }
 
@@ -147,6 +150,11 @@ class Dataset:
   def fingerprint(self) -> str:
     """The sha256 of the content of the four tables."""
     return content.tables_sha256(*(getattr(self, name) for name in TABLES))
+
+  @functools.cached_property
+  def dialogue_offsets(self) -> Int64[np.ndarray, 'D+1']:
+    """Turns of dialogue d are `dialogue_offsets[d]:dialogue_offsets[d + 1]`."""
+    return dialogues.dialogue_offsets(self.dialogues)
 
   def item_names(self) -> list[str]:
     """Returns each item's title, or its source id where it has none."""
@@ -217,7 +225,9 @@ def build_dataset(
   First each user's rows are put in order, then repeated (user, item) pairs are
   handled, then the k-core is taken, then users and items are numbered by first
   appearance in the raw file. Items and users without interactions are
-  left out, except for items that a dialogue mentions.
+  left out, except for items that a dialogue mentions. Of dialogues with one
+  id the first counts. Where there are dialogues alone, each has a user of its
+  own, its seeker.
 
   Args:
     name: the data set's name.
@@ -245,7 +255,7 @@ def build_dataset(
       f'The raw tables of {name!r} hold neither interactions nor dialogues;'
       ' add the file that has them.'
     )
-  table = _checked_interactions(name, raw.interactions)
+  table, facts = _checked_interactions(name, raw)
   user, user_ids = protocol.encode(table['user'])
   item, item_ids = protocol.encode(table['item'])
   clock = _clock(table)
@@ -268,9 +278,15 @@ def build_dataset(
 
   user, user_ids = protocol.renumber(user, user_ids, kept)
   item, item_ids = protocol.renumber(item, item_ids, kept)
+  told = dialogues.DIALOGUES.empty_table()
   if raw.dialogues is not None:
-    mentioned = pc.list_flatten(raw.dialogues['items']).cast(pa.string())
+    told, repeated = dialogues.without_repeated(raw.dialogues)
+    dropped['repeated_dialogues'] = repeated
+    mentioned = pc.list_flatten(told['items']).cast(pa.string())
     item_ids = pc.unique(pa.concat_arrays([item_ids, pc.unique(mentioned)]))
+    told, facts['texts']['dialogues'] = dialogues.number_items(told, item_ids)
+    if raw.interactions is None:
+      user_ids = pc.unique(told['dialogue_id'])
   user, item = user[kept], item[kept]
   columns = {'user': user, 'item': item}
   if clock == 'order':
@@ -286,9 +302,10 @@ def build_dataset(
     interactions=pa.table(interactions).combine_chunks(),
     items=_join(item_ids, 'item_id', raw.items),
     users=_join(user_ids, 'user_id', raw.users),
-    dialogues=_dialogues(raw.dialogues, item_ids),
+    dialogues=told,
     facts={
       **raw.facts,
+      **facts,
       'clock': clock,
       'ties': ties,
       'duplicates': duplicates,
@@ -300,18 +317,27 @@ def build_dataset(
   )
 
 
-def _checked_interactions(name: str, table: pa.Table | None) -> pa.Table:
-  """Returns the table with its known columns cast, `time` after `item`."""
+def _checked_interactions(
+  name: str, raw: RawTables
+) -> tuple[pa.Table, dict[str, Any]]:
+  """Returns the table with its known columns cast, `time` after `item`.
+
+  With explanations, and texts cleaned; and the facts of both.
+  """
+  table, facts = raw.interactions, {'texts': {}}
   if table is None:
-    return pa.table(
-      {'user': pa.array([], 'string'), 'item': pa.array([], 'string')}
-    )
+    nothing = pa.array([], pa.string())
+    return pa.table({'user': nothing, 'item': nothing}), facts
   for column in ('user', 'item'):
     if column not in table.column_names:
       raise GenrecError(
         f'The raw interactions of {name!r} have the columns'
         f' {table.column_names}, expected at least user and item.'
       )
+  if raw.explanations is not None:
+    table, facts['explanations'] = texts.join_explanations(
+      table, raw.explanations
+    )
   known = [column for column in _INTERACTIONS if column in table.column_names]
   others = [column for column in table.column_names if column not in known]
   table = table.select(known + others)
@@ -342,7 +368,8 @@ def _checked_interactions(name: str, table: pa.Table | None) -> pa.Table:
         f'Some ratings of {name!r} are not finite; drop those rows, or leave'
         ' the rating null.'
       )
-  return table
+  table, facts['texts'] = texts.clean_columns(table)
+  return table, facts
 
 
 def _clock(table: pa.Table) -> str:
@@ -369,15 +396,3 @@ def _join(ids: pa.Array, key: str, side: pa.Table | None) -> pa.Table:
     columns['title'] = columns['title'].cast(pa.string())
     columns['attributes'] = pc.coalesce(attributes, empty)
   return pa.table(columns).combine_chunks()
-
-
-def _dialogues(raw: pa.Table | None, item_ids: pa.Array) -> pa.Table:
-  if raw is None:
-    return DIALOGUES.empty_table()
-  lists = raw['items'].combine_chunks()
-  rows = pc.index_in(lists.flatten().cast(pa.string()), value_set=item_ids)
-  lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
-  offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-  numbers = pa.ListArray.from_arrays(pa.array(offsets), rows)
-  columns = [raw[name] for name in DIALOGUES.names[:-1]] + [numbers]
-  return pa.table(columns, DIALOGUES.names).cast(DIALOGUES).combine_chunks()

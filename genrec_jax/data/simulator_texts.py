@@ -1,8 +1,8 @@
 """The simulator's names, and what its shoppers say.
 
-Every word follows from the truth: a review names the feature that the item is
-really strong or weak in, praises what was rated well, and speaks of the style
-where it is the shopper's favourite.
+Every word follows from the truth: a review speaks of the feature that its
+author cares about, praises what was rated well, and speaks of the style where
+it is the shopper's favourite.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
 # An activity and its categories, in the order in which one needs them; each
 # category with the features that its items are strong or weak in.
@@ -75,24 +74,28 @@ OPINIONS = (
   ('decent', 'fair', 'acceptable', 'all right'),
   ('excellent', 'superb', 'reliable', 'very well made'),
 )
-REVIEWS = (
+EXPLANATIONS = (
   (
-    'The {feature} of my {thing} is {opinion}.{style} I would not buy it'
-    ' again.',
-    'Sadly the {feature} is {opinion}, and for a {brand} that is not enough.'
-    '{style}',
-    'After two weeks the {feature} of my {thing} turned out {opinion}.{style}',
+    'The {feature} of my {thing} is {opinion}.',
+    'Sadly the {feature} is {opinion}, and for a {brand} that is not enough.',
+    'After two weeks the {feature} of my {thing} turned out {opinion}.',
   ),
   (
-    'The {feature} is {opinion}, no more than that.{style}',
-    'The {thing} will do; the {feature} is {opinion}.{style}',
-    'For the price the {feature} of this {brand} model is {opinion}.{style}',
+    'The {feature} is {opinion}, no more than that.',
+    'The {thing} will do; the {feature} is {opinion}.',
+    'For the price the {feature} of this {brand} model is {opinion}.',
   ),
   (
-    'The {feature} of my {thing} is {opinion}.{style} Recommended.',
-    'I use it every week and the {feature} is {opinion}.{style}',
-    'Another {brand} that I am happy with: the {feature} is {opinion}.{style}',
+    'The {feature} of my {thing} is {opinion}.',
+    'I use it every week and the {feature} is {opinion}.',
+    'Another {brand} that I am happy with: the {feature} is {opinion}.',
   ),
+)
+# A review is the explanation, a word on the style, and one of these.
+CLOSINGS = (
+  ('', ' I would not buy it again.', ' I sent it back.'),
+  ('', ' There are better ones.', ' I may keep it.'),
+  ('', ' Recommended.', ' I would buy it again.'),
 )
 SUMMARIES = (
   ('{Opinion} {feature}', 'Let down by the {feature}', 'Not for me'),
@@ -112,8 +115,21 @@ def write_reviews(
   likes_style: Sequence[bool],
   feature: Sequence[str],
 ) -> dict[str, list[str]]:
-  """Returns the columns review, summary and opinion, one of each a row."""
-  columns = {'review': [], 'summary': [], 'opinion': []}
+  """Returns the texts of interactions, a value a row in each column.
+
+  Args:
+    random: draws the words.
+    sentiment: 0 bad, 1 mixed, 2 good.
+    brand: of the item.
+    category: of the item.
+    style: of the item.
+    likes_style: whether it is the shopper's favourite.
+    feature: that the review speaks of.
+
+  Returns:
+    The columns review, summary, opinion and explanation.
+  """
+  columns = {'review': [], 'summary': [], 'opinion': [], 'explanation': []}
   draws = random.integers(1 << 30, size=(len(sentiment), 3)).tolist()
   rows = zip(sentiment, brand, category, style, likes_style, feature, draws)
   for mood, maker, thing, colour, liked, what, (one, two, three) in rows:
@@ -124,61 +140,13 @@ def write_reviews(
       'brand': maker,
       'opinion': opinion,
       'Opinion': opinion.capitalize(),
-      'style': LIKES_STYLE.format(style=colour.lower()) if liked else '',
     }
-    review = REVIEWS[mood][two % len(REVIEWS[mood])]
+    sentence, closing = divmod(two % 9, 3)
+    explanation = EXPLANATIONS[mood][sentence].format_map(said)
+    on_style = LIKES_STYLE.format(style=colour.lower()) if liked else ''
     summary = SUMMARIES[mood][three % len(SUMMARIES[mood])]
-    columns['review'].append(review.format_map(said))
+    columns['review'].append(explanation + on_style + CLOSINGS[mood][closing])
     columns['summary'].append(summary.format_map(said))
     columns['opinion'].append(opinion)
+    columns['explanation'].append(explanation)
   return columns
-
-
-def write_dialogues(
-  *,
-  titles: Sequence[str],
-  item_ids: Sequence[str],
-  likes: Sequence[int],
-  offers: Sequence[tuple[int, int]],
-) -> pa.Table:
-  """Returns dialogues in which a seeker is offered two items in turn.
-
-  Args:
-    titles: of all items.
-    item_ids: of all items.
-    likes: the item that each seeker names.
-    offers: the two items that each is offered; the second is accepted.
-  """
-  rows = []
-  for number, (liked, (first, second)) in enumerate(zip(likes, offers)):
-    turns = (
-      ('seeker', f'Hello! I really like my {titles[liked]}.', [liked]),
-      (
-        'recommender',
-        f'Then have a look at the {titles[first]}: it goes well with it.',
-        [first],
-      ),
-      ('seeker', 'I have seen that one. Is there anything else?', []),
-      ('recommender', f'What about the {titles[second]}?', [second]),
-      ('seeker', 'That is what I was looking for, thank you.', []),
-    )
-    for turn, (role, text, items) in enumerate(turns):
-      rows.append(
-        {
-          'dialogue_id': f'd{number:04d}',
-          'turn': turn,
-          'role': role,
-          'text': text,
-          'items': [item_ids[item] for item in items],
-        }
-      )
-  schema = pa.schema(
-    [
-      ('dialogue_id', pa.string()),
-      ('turn', pa.int32()),
-      ('role', pa.string()),
-      ('text', pa.string()),
-      ('items', pa.list_(pa.string())),
-    ]
-  )
-  return pa.Table.from_pylist(rows, schema)

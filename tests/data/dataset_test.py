@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from genrec_jax.data.dataset import DIALOGUES, Dataset, RawTables, build_dataset
+from genrec_jax.data.dataset import Dataset, RawTables, build_dataset
+from genrec_jax.data.dialogues import DIALOGUES
 from genrec_jax.types import GenrecError
 
 
@@ -48,7 +49,7 @@ def full():
         'dialogue_id': ['d', 'd'],
         'turn': [0, 1],
         'role': ['seeker', 'recommender'],
-        'text': ['hi', 'try these'],
+        'text': ['hi', 'try \ufffc and \ufffc'],
         'items': [[], ['z', 'told']],
       }
     ),
@@ -98,6 +99,7 @@ def test_what_is_saved_is_what_is_loaded(full, tmp_path):
     'users': 2,
     'items': 4,
     'interactions': 4,
+    'dialogues': 1,
     'dialogue_turns': 2,
   }
 
@@ -151,7 +153,7 @@ def test_fingerprint_tells_null_from_empty_and_where_strings_end():
     build_dataset(
       't',
       _raw(
-        [('u', 'i', 0, a), ('u', 'j', 1, b)], ('user', 'item', 'time', 'review')
+        [('u', 'i', 0, a), ('u', 'j', 1, b)], ('user', 'item', 'time', 'note')
       ),
     ).fingerprint
     for a, b in [('ab', 'c'), ('a', 'bc'), ('abc', ''), ('abc', None)]

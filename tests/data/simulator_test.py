@@ -5,7 +5,11 @@ import pytest
 
 from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.popularity import Popularity
-from genrec_jax.data import simulator, simulator_texts, splits
+from genrec_jax.data import (
+  simulator,
+  simulator_world,
+  splits,
+)
 from genrec_jax.data.dataset import build_dataset
 
 
@@ -16,7 +20,7 @@ def dataset():
 
 @pytest.fixture(scope='module')
 def world(dataset):
-  return simulator.make_world(**dataset.facts['simulator'])
+  return simulator_world.make_world(**dataset.facts['simulator'])
 
 
 def column(table, name):
@@ -27,9 +31,9 @@ def truth(world, dataset, examples):
   """The true probability of each item of the dataset, for each example."""
   of_item = column(dataset.items, 'world_row')
   of_user = column(dataset.users, 'world_row')
-  histories = examples.padded_histories(simulator.MAX_LENGTH)
+  histories = examples.padded_histories(simulator_world.MAX_LENGTH)
   histories = np.where(histories < 0, -1, of_item[histories])
-  probabilities = simulator.next_item_probabilities(
+  probabilities = simulator_world.next_item_probabilities(
     world, of_user[examples.user], histories
   )
   assert np.allclose(probabilities.sum(axis=1), 1)
@@ -50,8 +54,8 @@ def test_default_has_the_stated_shape(dataset):
   lengths = np.diff(dataset.user_offsets)
   assert dataset.num_users == 2500
   assert 30_000 < dataset.num_interactions < 40_000
-  assert lengths.min() >= simulator.MIN_LENGTH
-  assert lengths.max() <= simulator.MAX_LENGTH
+  assert lengths.min() >= simulator_world.MIN_LENGTH
+  assert lengths.max() <= simulator_world.MAX_LENGTH
   assert dataset.facts['clock'] == 'seconds'
   assert len(np.unique(dataset.time)) == dataset.num_interactions
   pairs = dataset.user.astype(np.int64) * dataset.num_items + dataset.item
@@ -70,7 +74,7 @@ def test_choices_follow_the_truth(dataset, world):
   expected = (probabilities**2).sum(axis=1)
   error = (chosen - expected).std() / np.sqrt(len(chosen))
   assert abs((chosen - expected).mean()) < 4 * error
-  seen = examples.padded_histories(simulator.MAX_LENGTH)
+  seen = examples.padded_histories(simulator_world.MAX_LENGTH)
   example, place = np.nonzero(seen >= 0)
   assert not probabilities[example, seen[example, place]].any()
 
@@ -78,7 +82,7 @@ def test_choices_follow_the_truth(dataset, world):
 def test_truth_leaves_room_above_simple_methods(dataset, world):
   split = splits.leave_one_out(dataset)
   examples = splits.examples(dataset, split, splits.TEST)
-  histories = examples.padded_histories(simulator.MAX_LENGTH)
+  histories = examples.padded_histories(simulator_world.MAX_LENGTH)
   rows = np.arange(len(examples))
 
   def hit_rate(scores):
@@ -105,41 +109,8 @@ def test_items_of_a_line_are_taken_together(dataset):
   taken[dataset.user, dataset.item] = 1
   taken /= np.linalg.norm(taken, axis=0)
   similarity = taken.T @ taken
-  line = column(dataset.items, 'world_row') // simulator.LINE_SIZE
+  line = column(dataset.items, 'world_row') // simulator_world.LINE_SIZE
   same = line[:, None] == line
   np.fill_diagonal(same, False)
   other = line[:, None] != line
   assert similarity[same].mean() > 4 * similarity[other].mean()
-
-
-def test_ratings_follow_the_taste(dataset):
-  rating = column(dataset.interactions, 'rating')
-  assert set(rating) == {1, 2, 3, 4, 5}
-  favourite = column(dataset.users, 'favourite_style')[dataset.user]
-  liked = column(dataset.items, 'style')[dataset.item] == favourite
-  assert rating[liked].mean() > rating[~liked].mean() + 0.3
-
-
-def test_reviews_follow_rating_and_item(dataset):
-  rating = column(dataset.interactions, 'rating')
-  feature = column(dataset.interactions, 'feature')
-  for kind, rows in (
-    ('strong_feature', rating > 3.5),
-    ('weak_feature', rating < 3.5),
-  ):
-    expected = column(dataset.items, kind)[dataset.item]
-    np.testing.assert_array_equal(feature[rows], expected[rows])
-  sentiment = np.where(rating > 3.5, 2, np.where(rating < 2.5, 0, 1))
-  reviews = dataset.interactions['review'].to_pylist()
-  for review, mood, what in zip(reviews, sentiment, feature):
-    assert what in review
-    assert any(word in review for word in simulator_texts.OPINIONS[mood])
-  assert all(dataset.interactions['summary'].to_pylist())
-
-
-def test_dialogues_name_their_items(dataset):
-  titles = dataset.item_names()
-  turns = dataset.dialogues.to_pylist()
-  assert len(turns) == 300 * 5
-  for turn in turns:
-    assert all(titles[item] in turn['text'] for item in turn['items'])

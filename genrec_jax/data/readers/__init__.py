@@ -8,6 +8,9 @@ recbole           RecBole's atomic files (.inter, .item, .user)
 movielens         MovieLens 100K, 1M and 10M
 json_lines        JSON lines by a field mapping
 amazon            Amazon reviews and metadata of 2014 and 2018
+explanations      features, opinions and sentences of reviews
+redial            ReDial's dialogues
+opendialkg        OpenDialKG's dialogues
 item_attributes   one JSON object {item: [attribute, ...]}
 parquet           Parquet by a column mapping
 tfds              any TensorFlow Datasets data set by a field mapping

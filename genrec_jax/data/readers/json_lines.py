@@ -114,11 +114,15 @@ def records(
 
 def _object(line: str, literals: bool) -> Any:
   try:
-    return json.loads(line)
+    value = json.loads(line)
   except ValueError:
     if not literals:
       raise
     return ast.literal_eval(line.strip())
+  if r'\u' in line:
+    # Half of a surrogate pair is legal in JSON, and in no text.
+    json.dumps(value, ensure_ascii=False).encode()
+  return value
 
 
 def _kind(name: str, time_unit: str) -> pa.DataType:
