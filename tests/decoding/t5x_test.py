@@ -19,6 +19,7 @@ if importlib.util.find_spec('t5x') is None:
 
 from genrec_jax.decoding.beam_search import reorder_cache
 from genrec_jax.decoding.t5x import make_decode_fn
+from genrec_jax.decoding.text_beam import length_penalty, make_text_beam_fn
 from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.models.encoder_decoder import EncoderDecoder
 from genrec_jax.models.transformer import T5Config, Transformer
@@ -226,6 +227,31 @@ def test_the_search_of_t5x_drives_our_model():
   our_decodes, our_scores = predict(our_model(decode_fn, 4), params)
   np.testing.assert_array_equal(our_decodes, decodes)
   np.testing.assert_allclose(our_scores, scores, rtol=1e-4)
+
+
+@pytest.mark.parametrize('alpha', [0.0, 0.6, 3.0])
+def test_text_beams_are_those_of_t5x(alpha):
+  """But for texts that were cut, which T5X gives only where none has ended."""
+
+  def decode_fn(**arguments):
+    return t5x.decoding.beam_search(**arguments, alpha=alpha)
+
+  model = our_model(decode_fn, 4)
+  params = init(model)['params']
+  decodes, scores = predict(model, params)
+  search = make_text_beam_fn(model, length=LENGTH, num_beams=4)
+  found = jax.tree.map(np.asarray, search(params, BATCH, alpha=alpha))
+  assert found.ended.sum() > 4
+  length = (found.tokens != 0).sum(axis=-1)
+  ours = found.log_probabilities / length_penalty(length, alpha)
+  for request, ended in enumerate(found.ended):
+    assert ended.any()
+    np.testing.assert_array_equal(
+      found.tokens[request, ended], decodes[request, ::-1][ended]
+    )
+    np.testing.assert_allclose(
+      ours[request, ended], scores[request, ::-1][ended], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize('whose', ['t5x', 'ours'])
