@@ -21,6 +21,13 @@ The search:
   t5x               the search as T5X's models call it
   recommend         model + trie -> one jitted function from a batch to lists
 
+Text:
+  texts             a text, and grammars: which tokens may follow
+  sampling          greedy, temperature, top-k and nucleus
+  text_beam         the likeliest texts
+  ratings           answers that are given: expected ratings, yes or no
+  mentions          items named in text, which cannot be invented
+
 Everything here is a pure function of arrays; the model comes in as
 `tokens_to_logits`.
 """
