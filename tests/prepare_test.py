@@ -8,9 +8,15 @@ import pathlib
 import numpy as np
 import pytest
 
+from genrec_jax.data import dialogue_split
 from genrec_jax.data.catalogue import describe
 from genrec_jax.data.dataset import Dataset
-from genrec_jax.data.splits import TEST, leave_one_out, load_split
+from genrec_jax.data.splits import (
+  TEST,
+  leave_one_out,
+  load_split,
+  train_interactions,
+)
 from genrec_jax.prepare import prepare
 from genrec_jax.types import GenrecError
 
@@ -128,6 +134,91 @@ def test_real_data_give_the_expected_counts(tmp_path, name, variant, clock):
   dataset, split = _load(tmp_path)
   assert dataset.facts['clock'] == clock
   assert (split.part == TEST).sum() == dataset.num_users
+
+
+@pytest.mark.parametrize(
+  'name, variant, examples',
+  [
+    ('redial', 'partial_1813', (4273, 461, 535)),
+    ('opendialkg', 'selection', (5284, 593, 861)),
+  ],
+)
+def test_real_dialogues_alone_give_the_expected_counts(
+  tmp_path, name, variant, examples, capsys
+):
+  if not (DATA / name).is_dir():
+    pytest.skip(f'no real data at {DATA}')
+  prepare(run_dir=tmp_path, dataset=name, data_dir=DATA, expected=variant)
+  dataset, split = _load(tmp_path)
+  counts = dialogue_split.count_dialogues(dataset, split)
+  assert tuple(n['examples'] for n in counts.values()) == examples
+  assert f'{examples[0]:,} turns that recommend' in capsys.readouterr().out
+  user, item = train_interactions(dataset, split)
+  assert user.max() < dataset.num_users and item.max() < dataset.num_items
+
+
+def test_dialogues_with_nothing_to_measure_are_refused(tmp_path):
+  message = {'text': 'hi', 'senderWorkerId': 1}
+  record = {
+    'conversationId': '1',
+    'initiatorWorkerId': 1,
+    'respondentWorkerId': 2,
+    'movieMentions': {},
+    'messages': [message, {**message, 'senderWorkerId': 2}],
+  }
+  (tmp_path / 'told.jsonl').write_text(json.dumps(record))
+  (tmp_path / 'told.toml').write_text(
+    'name = "told"\n[[layouts]]\n[[layouts.files]]\nfile = "told.jsonl"\n'
+    'reader = "redial_dialogues"\n'
+  )
+  with pytest.raises(
+    GenrecError, match='have 0 train, 0 valid.*more dialogues'
+  ):
+    prepare(run_dir=tmp_path / 'run', dataset=str(tmp_path / 'told.toml'))
+  assert not (tmp_path / 'run').exists()
+
+
+def test_what_was_made_of_texts_is_told(tmp_path, capsys):
+  (tmp_path / 'own.toml').write_text(
+    'name = "own"\n[[layouts]]\n[[layouts.files]]\nfile = "reviews.json"\n'
+    'reader = "amazon_reviews"\n[[layouts.files]]\nfile = "told.jsonl"\n'
+    'reader = "explanations"\n'
+  )
+  reviews = [
+    {
+      'reviewerID': 'u',
+      'asin': f'i{day}',
+      'overall': 5.0,
+      'unixReviewTime': day * 86400,
+      'reviewText': 'Good' if day % 2 else '',
+      'summary': f'{day}',
+    }
+    for day in range(4)
+  ]
+  told = [
+    {
+      'user': user,
+      'item': 'i1',
+      'feature': 'tone',
+      'opinion': 'good',
+      'sentiment': 1,
+      'sentence': 'Good',
+    }
+    for user in ('u', 'u', 'nobody')
+  ]
+  for name, records in (('reviews.json', reviews), ('told.jsonl', told)):
+    lines = [json.dumps(record) + '\n' for record in records]
+    (tmp_path / name).write_text(''.join(lines))
+  prepare(run_dir=tmp_path / 'run', dataset=str(tmp_path / 'own.toml'))
+  out = capsys.readouterr().out
+  for line in (
+    '1 interactions have an explanation, of 3: 1 are further ones of the same'
+    ' interaction, 1 of none',
+    '2 rows have review text; 2 of these are word for word that of another'
+    ' row, 1 held out ones that of a train row',
+    'review: 2 blank ones left out, characters replaced in 0',
+  ):
+    assert line in out
 
 
 def test_both_layouts_of_beauty_are_the_same_sequences(tmp_path):

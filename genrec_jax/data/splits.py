@@ -16,10 +16,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Bool, Int8, Int32, Int64
 
 from genrec_jax import artifacts
 from genrec_jax.data.dataset import Dataset
+from genrec_jax.data.dialogues import mention_pairs
 from genrec_jax.data.token_cache import Ragged
 from genrec_jax.types import GenrecError, PathLike
 
@@ -29,7 +31,7 @@ PART_NAMES = ('train', 'validation', 'test', 'unused')
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-  """A part for every interaction of a dataset.
+  """A part for every interaction and every dialogue of a dataset.
 
   Attributes:
     protocol: a key of `SPLITS`.
@@ -37,18 +39,28 @@ class Split:
       unused one is neither trained on nor a target, but stays in histories.
     dataset_fingerprint: of the dataset it was made for.
     settings: the arguments it was made with, JSON values.
+    cold_items: the items that train never saw, ascending, where items were
+      held out (`hold_out_items`); else empty, whatever train saw.
+    dialogue_part: the part of each dialogue (`dialogue_split`), or empty.
   """
 
   protocol: str
   part: Int8[np.ndarray, 'M']
   dataset_fingerprint: str
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  cold_items: Int32[np.ndarray, 'C'] = dataclasses.field(
+    default_factory=lambda: np.zeros(0, np.int32)
+  )
+  dialogue_part: Int8[np.ndarray, 'D'] = dataclasses.field(
+    default_factory=lambda: np.zeros(0, np.int8)
+  )
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    """The sha256 of the parts and of the dataset that they belong to."""
+    """The sha256 of parts and dataset; of cold items and dialogues if any."""
     dataset = np.frombuffer(self.dataset_fingerprint.encode(), np.uint8)
-    return artifacts.arrays_sha256(self.part, dataset)
+    others = [x for x in (self.cold_items, self.dialogue_part) if len(x)]
+    return artifacts.arrays_sha256(self.part, dataset, *others)
 
 
 def leave_one_out(dataset: Dataset, *, min_train: int = 1) -> Split:
@@ -125,10 +137,78 @@ def global_temporal(
 SPLITS = {'leave_one_out': leave_one_out, 'global_temporal': global_temporal}
 
 
+def hold_out_items(
+  dataset: Dataset, split: Split, *, share: float, seed: int = 0
+) -> tuple[Dataset, Split]:
+  """Takes items out of training, as if they were added after it.
+
+  Drawn among the items that are a target. Of such an item only the rows of
+  validation and test stay: all others are dropped from the data, so that no
+  training example has it as its target or in its history, and neither ids nor
+  vocabularies nor baselines can learn of it. In the history of a test example
+  it may stand, as its user's validation row: by then it is in the catalogue.
+
+  Args:
+    dataset: the dataset.
+    split: its split, made before items are held out: the targets are the same
+      with and without.
+    share: of all items, how many to hold out.
+    seed: of the draw.
+
+  Returns:
+    The dataset without those rows, and the split of what is left.
+
+  Raises:
+    GenrecError: if that is no item, or more than there are targets.
+  """
+  is_target = np.isin(split.part, (VALIDATION, TEST))
+  targets = np.unique(dataset.item[is_target])
+  count = round(share * dataset.num_items)
+  if not 1 <= count <= len(targets):
+    raise GenrecError(
+      f'A share of {share} of {dataset.num_items} items to hold out is {count}'
+      f' items; expected from 1 to {len(targets)}, the items that are targets.'
+      ' Change cold_items.'
+    )
+  chosen = np.random.default_rng(seed).choice(targets, count, replace=False)
+  kept = is_target | ~np.isin(dataset.item, chosen)
+  if not (split.part[kept] == TRAIN).any():
+    raise GenrecError(
+      f'Holding out {count} of {dataset.num_items} items leaves nothing to'
+      ' train on; lower cold_items.'
+    )
+  dropped = dataset.facts.get('dropped_rows', {})
+  held = dataclasses.replace(
+    dataset,
+    interactions=dataset.interactions.filter(pa.array(kept)).combine_chunks(),
+    facts={
+      **dataset.facts,
+      'dropped_rows': {**dropped, 'cold_items': int((~kept).sum())},
+    },
+  )
+  part = split.part[kept]
+  seen = np.bincount(held.item[part == TRAIN], minlength=held.num_items) > 0
+  return held, Split(
+    split.protocol,
+    part,
+    held.fingerprint,
+    {**split.settings, 'cold_share': share, 'cold_seed': seed},
+    np.flatnonzero(~seen).astype(np.int32),
+  )
+
+
 def train_interactions(
   dataset: Dataset, split: Split
 ) -> tuple[Int32[np.ndarray, 'R'], Int32[np.ndarray, 'R']]:
-  """Returns users and items of the train rows, in order: what IDs may see."""
+  """Returns users and items of the train rows, in order: what IDs may see.
+
+  Where there are dialogues alone, what the train dialogues mention: a dialogue
+  is then a user.
+  """
+  if not dataset.num_interactions and len(split.dialogue_part):
+    dialogue, item = mention_pairs(dataset.dialogues)
+    seen = split.dialogue_part[dialogue] == TRAIN
+    return dialogue[seen], item[seen]
   rows = split.part == TRAIN
   return dataset.user[rows], dataset.item[rows]
 
@@ -173,7 +253,7 @@ class Examples:
   Attributes:
     rows: the interaction that is the target.
     starts: the first interaction of its user: the history is the contiguous
-      slice starts[i]:rows[i] of `items`, and never empty.
+      slice starts[i]:rows[i] of `items`.
     user: row of the user.
     target: row of the item.
     tied: whether the target has the same time as its predecessor.
@@ -223,32 +303,51 @@ def examples(dataset: Dataset, split: Split, part: int) -> Examples:
   history.
   """
   rows = np.flatnonzero(split.part == part)
+  first = dataset.user_offsets[dataset.user[rows]]
+  return examples_at(dataset, rows[rows > first])
+
+
+def examples_at(dataset: Dataset, rows: Int64[np.ndarray, 'E']) -> Examples:
+  """Returns the examples of interactions; a user's first has no history."""
   user = dataset.user[rows]
   starts = dataset.user_offsets[user]
-  kept = rows > starts
-  rows, user, starts = rows[kept], user[kept], starts[kept]
-  tied = dataset.time[rows] == dataset.time[rows - 1]
+  tied = (rows > starts) & (dataset.time[rows] == dataset.time[rows - 1])
   if dataset.facts.get('clock') == 'order':
     tied = np.zeros(len(rows), bool)
   return Examples(rows, starts, user, dataset.item[rows], tied, dataset.item)
 
 
 def save_split(split: Split, dataset: Dataset, directory: PathLike) -> None:
-  """Writes split.npy and split.json into the directory of its dataset."""
+  """Writes split.npy and split.json into the directory of its dataset.
+
+  And dialogue_split.npy, where it has dialogues.
+  """
   directory = pathlib.Path(directory)
-  temporary = directory / '.split.npy'
-  with artifacts.disk_errors(directory / 'split.npy'):
-    with open(temporary, 'wb') as file:
-      np.save(file, split.part)
-    os.replace(temporary, directory / 'split.npy')
+  arrays = {'split.npy': split.part, 'dialogue_split.npy': split.dialogue_part}
+  for name, array in arrays.items():
+    if len(array) or name == 'split.npy':
+      with artifacts.disk_errors(directory / name):
+        with open(directory / f'.{name}', 'wb') as file:
+          np.save(file, array)
+        os.replace(directory / f'.{name}', directory / name)
   facts = {
     'protocol': split.protocol,
     'settings': dict(split.settings),
     'dataset': split.dataset_fingerprint,
     'fingerprint': split.fingerprint,
     'counts': count_split(dataset, split),
+    'cold_items': split.cold_items.tolist(),
   }
   artifacts.write_json(directory / 'split.json', facts)
+
+
+def held_out_items(directory: PathLike) -> Int32[np.ndarray, 'C']:
+  """Returns the `cold_items` of the split beside a dataset; none without."""
+  path = pathlib.Path(directory) / 'split.json'
+  if not path.exists():
+    return np.zeros(0, np.int32)
+  facts = json.loads(path.read_text(encoding='utf-8'))
+  return np.asarray(facts.get('cold_items', []), np.int32)
 
 
 def load_split(directory: PathLike, dataset: Dataset) -> Split:
@@ -271,14 +370,24 @@ def load_split(directory: PathLike, dataset: Dataset) -> Split:
       f' {facts["dataset"][:12]}, but the dataset at hand is'
       f' {dataset.fingerprint[:12]}; run `genrec prepare` again.'
     )
-  try:
-    part = np.load(directory / 'split.npy')
-  except (OSError, ValueError, EOFError) as error:
-    raise GenrecError(
-      f'Cannot read {directory / "split.npy"} ({error}); run `genrec prepare`'
-      ' again.'
-    ) from error
-  split = Split(facts['protocol'], part, facts['dataset'], facts['settings'])
+  arrays = {}
+  for name in ('split.npy', 'dialogue_split.npy'):
+    if name == 'split.npy' or (directory / name).exists():
+      try:
+        arrays[name] = np.load(directory / name)
+      except (OSError, ValueError, EOFError) as error:
+        raise GenrecError(
+          f'Cannot read {directory / name} ({error}); run `genrec prepare`'
+          ' again.'
+        ) from error
+  split = Split(
+    facts['protocol'],
+    arrays['split.npy'],
+    facts['dataset'],
+    facts['settings'],
+    held_out_items(directory),
+    arrays.get('dialogue_split.npy', np.zeros(0, np.int8)),
+  )
   if split.fingerprint != facts['fingerprint']:
     raise GenrecError(
       f'split.npy and split.json at {directory} do not belong together; run'
