@@ -77,6 +77,7 @@ class OutputParser:
     item_tokens: of the N items, as `TokenLayout.item_tokens` gives them.
     decode_text: from text pieces, a list of integers, to a string. If it
       raises a ValueError, LookupError or RuntimeError the pieces are no text.
+      SentencePiece does not: half a character becomes U+FFFD, and is text.
     scale: the lowest and the highest rating.
     item_names: of the N items, as they appear in dialogue turns; by default
       '@' and the row.
