@@ -67,7 +67,7 @@ def expected_value(
   `jax.nn.softmax(log_probabilities)`.
 
   >>> scores = jnp.log(jnp.array([[0.1, 0.3], [0.2, 0.0]]))
-  >>> expected_value(scores, [1.0, 5.0]).tolist()
+  >>> expected_value(scores, [1.0, 5.0]).round(3).tolist()
   [4.0, 1.0]
   """
   values = jnp.asarray(values, jnp.float32)
