@@ -28,9 +28,10 @@ from jaxtyping import Float, Int
 from genrec_jax import progress
 from genrec_jax.ids.collisions import defer
 from genrec_jax.ids.cooccurrence import count_cooccurrences
+from genrec_jax.ids.cooccurrence_files import load_counts
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.kmeans import balanced_kmeans, kmeans, nearest
-from genrec_jax.types import GenrecError, unknown_name
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 TREES = ('spectral', 'balanced')
 LEAF_ORDERS = ('popularity', 'random')
@@ -49,6 +50,7 @@ def collaborative_indexing(
   max_depth: int | None = None,
   tree: str = 'spectral',
   window: int | None = None,
+  counts: PathLike | None = None,
   dimensions: int | None = None,
   leaf_order: str = 'popularity',
   seed: int = 0,
@@ -78,6 +80,8 @@ def collaborative_indexing(
       against .5 CPU-seconds for the 12,101 items of Beauty, 38 against 14 for
       100,000 simulated ones (15 with 20 dimensions).
     window: which pairs count; see `cooccurrence.count_cooccurrences`.
+    counts: a directory of counts that `cooccurrence_files.save_counts` wrote
+      with this window; None counts here.
     dimensions: of the spectral embedding; None: `num_clusters` where each
       cluster is embedded anew, 64 where all are embedded once.
     leaf_order: the order of the last tokens of a leaf: 'popularity' (the most
@@ -110,7 +114,10 @@ def collaborative_indexing(
       f' {num_clusters**max_depth * leaf_size} items, but there are'
       f' {num_items}; raise max_depth, num_clusters or leaf_size.'
     )
-  graph = count_cooccurrences(user, item, num_items, window=window)
+  if counts is None:
+    graph = count_cooccurrences(user, item, num_items, window=window)
+  else:
+    graph = load_counts(counts, user, item, num_items, window=window)
   linked = np.flatnonzero(np.diff(graph.indptr))
   if not len(linked):
     raise GenrecError(

@@ -16,11 +16,12 @@ from jaxtyping import Float, Int
 
 from genrec_jax.ids.collisions import collision_rate, extra_digit
 from genrec_jax.ids.cooccurrence import count_cooccurrences
+from genrec_jax.ids.cooccurrence_files import load_counts
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.truncated_svd import truncated_svd
 from genrec_jax.ids.vectors import vector_facts, vectors_for_codes
 from genrec_jax.ids.weighting import WEIGHTINGS, ppmi
-from genrec_jax.types import GenrecError, unknown_name
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 NORMALIZATIONS = ('none', 'unit', 'standard')
 DEFAULT_RANK = 64
@@ -36,6 +37,7 @@ def item_factors(
   matrix: str = 'interactions',
   weighting: str = 'log',
   window: int = 5,
+  counts: PathLike | None = None,
   context_smoothing: float = 1.0,
   singular_power: float = 1.0,
   normalize: str = 'unit',
@@ -56,6 +58,8 @@ def item_factors(
       pairs at most `window` steps apart in one history).
     weighting: a name in `WEIGHTINGS`.
     window: for 'cooccurrence' alone; a pair at distance d counts 1/d.
+    counts: for 'cooccurrence' alone: a directory of counts that
+      `cooccurrence_files.save_counts` wrote with this window; None counts here.
     context_smoothing: for 'ppmi' alone; contexts count to this power, and .75
       makes rare ones less surprising (Levy, Goldberg & Dagan, "Improving
       distributional similarity with lessons learned from word embeddings",
@@ -83,24 +87,32 @@ def item_factors(
     raise unknown_name('weighting', weighting, WEIGHTINGS)
   if normalize not in NORMALIZATIONS:
     raise unknown_name('normalization', normalize, NORMALIZATIONS)
-  counts = MATRICES[matrix](user, item, num_users, num_items, window)
-  if not counts.nnz:
+  if counts is None:
+    table = MATRICES[matrix](user, item, num_users, num_items, window)
+  elif matrix == 'cooccurrence':
+    table = load_counts(counts, user, item, num_items, window=window)
+  else:
+    raise GenrecError(
+      f'Got counts={str(counts)!r} of pairs for matrix={matrix!r}; they are'
+      " for matrix='cooccurrence' alone."
+    )
+  if not table.nnz:
     raise GenrecError(
       f'The matrix {matrix!r} of {len(user)} train interactions is empty: no'
       ' item factors can be made. Use another method, or more data.'
     )
-  most = min(counts.shape)
+  most = min(table.shape)
   asked = min(DEFAULT_RANK, most) if rank is None else rank
   if not 0 < asked <= most:
     raise GenrecError(
       f'rank={rank} singular vectors were asked of a matrix of'
-      f' {counts.shape[0]} x {counts.shape[1]}; set rank between 1 and {most}.'
+      f' {table.shape[0]} x {table.shape[1]}; set rank between 1 and {most}.'
     )
   if weighting == 'ppmi':
-    weighted = ppmi(counts, context_smoothing)
+    weighted = ppmi(table, context_smoothing)
   else:
-    weighted = WEIGHTINGS[weighting](counts)
-  del counts  # it may be of gigabytes
+    weighted = WEIGHTINGS[weighting](table)
+  del table  # it may be of gigabytes
   singular, vectors = truncated_svd(
     weighted, asked, solver=solver, seed=seed, mesh=mesh
   )
