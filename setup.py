@@ -44,6 +44,9 @@ TEST = [
   'ruff>=0.9',
 ]
 
+# The peers of tools/benchmarks/id_peers.py; nothing else needs them.
+BENCH = ['faiss-cpu>=1.9', 'scikit-learn>=1.5']
+
 setuptools.setup(
   name='genrec_jax',
   version='0.1.0',
@@ -87,6 +90,7 @@ setuptools.setup(
     'tasks': TASKS + TEXT,
     'text': TEXT,
     'report': REPORT,
+    'bench': BENCH,
     'all': TASKS + TEXT + REPORT,
     'test': TASKS + TEXT + REPORT + TEST,
   },

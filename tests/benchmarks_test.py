@@ -1,10 +1,11 @@
-"""The benchmark of the search: its catalogues, its contestants, its check."""
+"""The benchmarks: of the search its catalogues and check, of ids the judge."""
 
 import pathlib
 
 import jax
 import numpy as np
 import pytest
+import scipy.sparse
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / 'tools/benchmarks'
 
@@ -52,3 +53,24 @@ def test_the_check_passes_equal_lists_and_names_a_wrong_one(modules):
   found[peers.CALLBACK]['tokens'] = tokens
   (wrong,) = check.check(found, ordered, stored)['wrong']
   assert 'other items for 1 requests' in wrong
+
+
+def test_peers_of_ids_are_judged_by_numbers_known_beforehand(monkeypatch):
+  monkeypatch.syspath_prepend(str(FOLDER))
+  import id_peers
+
+  graph = scipy.sparse.csr_array(np.kron(np.eye(2), np.ones((3, 3))))
+  halves, odd = np.repeat([0, 1], 3), np.array([0, 0, 0, 0, 0, 1])
+  judged = id_peers.judge('clusters', graph, {'here': halves, 'peer': odd})
+  assert judged['here'] == {
+    'normalised cut': 0,
+    'evenness': pytest.approx(2),
+    'largest': 0.5,
+  }
+  assert judged['peer']['normalised cut'] == pytest.approx(2 / 15 + 2 / 3)
+  exact, other = np.eye(4)[:, :2], np.eye(4)[:, [0, 3]]
+  judged = id_peers.judge(
+    'svd', np.diag([3.0, 2, 1, 0]), {'here, lanczos': exact, 'peer': other}
+  )
+  assert list(judged['here, lanczos'].values()) == pytest.approx([1, 0])
+  assert list(judged['peer'].values()) == pytest.approx([9 / 13, 90])
