@@ -194,23 +194,27 @@ def test_the_width_of_the_trie_is_the_number_of_different_prefixes():
   assert [x['prefixes'] for x in command.level_use(ids)] == [2, 3, 2]
 
 
-def test_users_do_not_depend_on_held_out_interactions(dataset):
-  def users(*args, seed):
-    return USER_METHODS['svd_users'](
-      *args, item_vectors=small_vectors, codebook_size=8, seed=seed
-    )
-
+@pytest.mark.parametrize('name', USER_METHODS)
+def test_users_do_not_depend_on_held_out_interactions(dataset, name):
+  settings = {
+    'hashed_users': {'num_codes': 7},
+    'svd_users': {'item_vectors': small_vectors, 'codebook_size': 8},
+    'users_as_items': {'method': small_method},
+  }
+  users = functools.partial(USER_METHODS[name], **settings[name])
   split = leave_one_out(dataset)
-  codes = []
+  built = []
   for shift in (0, 7):
     item = np.where(split.part > 0, dataset.item + shift, dataset.item) % 40
     table = dataset.interactions.set_column(
       1, 'item', pa.array(item, pa.int32())
     )
     changed = dataclasses.replace(dataset, interactions=table)
-    ids = make_ids(changed, split, method=small_method, user_method=users)
-    codes.append(ids.user_codes)
-  np.testing.assert_array_equal(*codes)
+    built.append(
+      make_ids(changed, split, method='random_ids', user_method=users)
+    )
+  np.testing.assert_array_equal(*(ids.user_codes for ids in built))
+  assert built[0].inputs['train'] == built[1].inputs['train']
 
 
 def test_shuffled_ids_are_the_same_ids_for_other_items(dataset):
