@@ -310,7 +310,7 @@ def _eigenvalue_allocation(points, blocks):
   """
   covariance = points.T.astype(np.float64) @ points / len(points)
   values, axes = np.linalg.eigh(covariance)
-  values = np.log(np.maximum(values, values[-1] * 1e-10))
+  values = np.log(np.maximum(values, max(values[-1] * 1e-10, 1e-300)))
   values -= values.min()  # so that a product grows with every axis
   room = [block.stop - block.start for block in blocks]
   columns = [[] for _ in blocks]

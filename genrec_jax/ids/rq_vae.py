@@ -120,7 +120,8 @@ def rq_vae(
   perplexities = check_use(
     codes, codebook_size, min_perplexity=min_perplexity, on_collapse=on_collapse
   )
-  variance = float((inputs**2).sum(axis=1).mean())
+  # One item alone has no variance.
+  variance = float((inputs**2).sum(axis=1).mean()) or 1.0
   codes, sizes, facts = resolve_collisions(
     codes, latents, list(params['codebooks']), policy=collisions, seed=seed
   )

@@ -34,7 +34,15 @@ def hashed_users(
   Returns:
     codes: int32 [U, 1].
     sizes: (num_codes,).
+
+  Raises:
+    GenrecError: if there is no bucket.
   """
+  if num_codes < 1:
+    raise GenrecError(
+      f'Got num_codes={num_codes} buckets for {num_users} users; expected at'
+      ' least 1.'
+    )
   del user, item, num_items
   step = np.uint64(0x9E3779B97F4A7C15)
   mixed = np.arange(1, num_users + 1, dtype=np.uint64)

@@ -69,9 +69,15 @@ def check_vectors(
   """Refuses vectors that no ids can be made of.
 
   Raises:
-    GenrecError: if they are not one row an item, some number is not finite, or
-      all rows are equal.
+    GenrecError: if they are no array of numbers, not one row an item, some
+      number is not finite, or all rows are equal.
   """
+  kind = getattr(vectors, 'dtype', type(vectors).__name__)
+  if not isinstance(vectors, np.ndarray) or vectors.dtype.kind not in 'fiu':
+    raise GenrecError(
+      f'{_capital(source)} are of the type {kind}; expected a NumPy array of'
+      ' real numbers, one row for each item of the dataset.'
+    )
   if vectors.ndim != 2 or len(vectors) != num_items or not vectors.shape[1]:
     raise GenrecError(
       f'{_capital(source)} have the shape {list(vectors.shape)}; expected'

@@ -9,7 +9,6 @@ from genrec_jax.ids.residual_quantization import (
   residual_codes,
   residual_kmeans,
 )
-from genrec_jax.types import GenrecError
 
 
 def planted_vectors(num_clusters=8, size=40, dimensions=16):
@@ -73,13 +72,6 @@ def test_nearest_free_ids_stay_as_long_as_they_were():
   assert longer.facts['collision_rate'] == moved.facts['collision_rate'] > 0
   assert (longer.num_levels, moved.num_levels) == (4, 3)
   assert 0 < moved.facts['moved'] < 1
-
-
-def test_a_level_of_more_codes_than_items_is_refused():
-  with pytest.raises(GenrecError, match='codebook_size=321 .* the 320 items'):
-    residual_kmeans(
-      np.zeros(0, int), np.zeros(0, int), 0, 320, codebook_size=321
-    )
 
 
 def test_balanced_levels_are_used_evenly():
