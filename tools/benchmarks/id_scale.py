@@ -4,17 +4,17 @@
     [--timeout=900] [--directory=DIR] [--record=FILE]
 
 Scale 1 is 1,000,000 items, 1,000,000 users and 100,000,000 interactions;
---scale=0.01 is a smoke test of some 200 CPU-seconds. The data are made up, streamed to
-the disk in chunks of users: items are of clusters of 500, their popularity is
-Zipf's, and a user goes about three favourite clusters (one step in ten goes
-anywhere). Item numbers say nothing of clusters or popularity.
+--scale=0.01 is a smoke test of some 200 CPU-seconds. The data are made up and
+streamed to the disk in chunks of users: items are of clusters of 500, their
+popularity is Zipf's, and a user goes about three favourite clusters (one step
+in ten goes anywhere). Item numbers say nothing of clusters or popularity.
 
-Each method has a process of its own, which compiles what it needs, and a
-limit of time. Methods after the factors read the factors that 'svd_ppmi'
-wrote. Prints a table of seconds and peak memory (the high-water mark of
-the resident set, the input arrays that are mapped from the disk included),
-and appends a line of JSON a method to --record. Methods and data that are
-there already in --directory are not made again.
+Each method has a process of its own, which compiles what it needs, and a limit
+of time. Trees and PPMI factors read the counts that 'cooccurrences' wrote, and
+what quantizes reads the factors that 'svd_ppmi' wrote; run those first. Prints
+seconds, CPU-seconds and peak memory (the high-water mark of the resident set,
+arrays mapped from the disk included), and appends a line of JSON a method to
+--record. Data that are in --directory already are not made again.
 """
 
 import argparse
