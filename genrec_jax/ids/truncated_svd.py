@@ -12,6 +12,7 @@ import scipy.sparse.linalg
 from jax.sharding import Mesh
 from jaxtyping import Float
 
+from genrec_jax import progress
 from genrec_jax.ids.row_blocks import RowBlocks
 from genrec_jax.types import unknown_name
 
@@ -107,7 +108,7 @@ def randomized_svd(
   start = generator.standard_normal((matrix.shape[1], width), np.float32)
   basis, _ = orthonormal(start, mesh=mesh)
   shift = 0.0
-  for _ in range(num_iterations):
+  for _ in progress.bar(range(num_iterations), 'SVD'):
     image = _product(back, _product(forth, basis))
     image -= np.float32(shift) * basis
     basis, stretched = orthonormal(image, mesh=mesh)
