@@ -15,6 +15,7 @@ import numpy as np
 from genrec_jax import artifacts
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.splits import Split, load_split, train_interactions
+from genrec_jax.ids.cold_start import add_cold_items
 from genrec_jax.ids.collaborative import collaborative_indexing
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.product_quantization import product_quantization
@@ -68,6 +69,7 @@ TOLD = {
   'items_without_vector': 'items without a vector (all zeros): {:,}',
   'items_without_text': 'items without text: {:,}',
   'mean_length': 'mean length of an id: {}',
+  'cold_items': 'ids given after the others: {}',
   'codes_reset': 'dead codes started again in training: {:,}',
   'collisions': 'collisions: {}',
   'collision_rate': 'collision rate before: {:.1%} of items',
@@ -82,6 +84,7 @@ def build_ids(
   method: str | Callable[..., ItemIds] = 'residual_kmeans',
   user_method: str | Callable[..., Any] | None = None,
   shuffle: bool = False,
+  shuffle_cold: bool = False,
   seed: int = 0,
 ) -> None:
   """Builds the ids of a run's items from its train interactions.
@@ -105,6 +108,8 @@ def build_ids(
       sizes; gin files are in users/.
     shuffle: deal the ids out at random: the control that shows what the ids
       contribute.
+    shuffle_cold: deal the ids of items that are held out of training out among
+      these at random: the control for them (docs/cold_start.md).
     seed: of all that is random.
   """
   directory = pathlib.Path(run_dir)
@@ -117,6 +122,7 @@ def build_ids(
     method=method,
     user_method=user_method,
     shuffle=shuffle,
+    shuffle_cold=shuffle_cold,
     seed=seed,
   )
   seconds = time.monotonic() - started
@@ -136,27 +142,39 @@ def make_ids(
   method: str | Callable[..., ItemIds] = 'residual_kmeans',
   user_method: str | Callable[..., Any] | None = None,
   shuffle: bool = False,
+  shuffle_cold: bool = False,
   seed: int = 0,
 ) -> ItemIds:
   """Returns the ids that `build_ids` writes; see there."""
   user, item = train_interactions(dataset, split)
+  train = artifacts.arrays_sha256(user, item)
+  items = dataset.items
+  if len(split.cold_items):
+    # As if there were none of them yet, not even their text.
+    warm = np.setdiff1d(np.arange(dataset.num_items), split.cold_items)
+    items, item = items.take(warm), np.searchsorted(warm, item).astype(np.int32)
   user.setflags(write=False)
   item.setflags(write=False)
-  arguments = user, item, dataset.num_users, dataset.num_items
+  arguments = user, item, dataset.num_users, items.num_rows
   make = _named(method, 'id method', METHODS)
   given = {'seed': seed}
   if 'titles' in inspect.signature(make).parameters:
-    given['titles'] = dataset.items['title'].to_pylist()
+    given['titles'] = items['title'].to_pylist()
   ids = make(*arguments, **given)
-  if ids.num_items != dataset.num_items:
+  if ids.num_items != items.num_rows:
     raise GenrecError(
       f'The id method {method} gave ids to {ids.num_items} items; expected all'
-      f' {dataset.num_items} of the dataset.'
+      f' {items.num_rows} of the dataset.'
     )
   if user_method is not None:
     chosen = _named(user_method, 'user id method', USER_METHODS)
     codes, sizes = chosen(*arguments, seed=seed)
-    ids = dataclasses.replace(ids, user_codes=codes, user_codebook_sizes=sizes)
+    ids = dataclasses.replace(
+      ids,
+      user_codes=codes,
+      user_codebook_sizes=sizes,
+      facts={**ids.facts, 'user_method': getattr(chosen, '__name__', 'own')},
+    )
   if len(ids.user_codes) not in (0, dataset.num_users):
     raise GenrecError(
       f'The user id method {user_method} gave codes to {len(ids.user_codes)}'
@@ -164,13 +182,17 @@ def make_ids(
     )
   if shuffle:
     ids = shuffle_ids(ids, seed=seed)
+  if len(split.cold_items):
+    ids = add_cold_items(
+      ids, dataset.items, split.cold_items, shuffle=shuffle_cold, seed=seed
+    )
   return dataclasses.replace(
     ids,
     facts={**ids.facts, 'seed': seed, 'levels': level_use(ids)},
     inputs={
       'dataset': dataset.fingerprint,
       'split': split.fingerprint,
-      'train': artifacts.arrays_sha256(user, item),
+      'train': train,
     },
   )
 

@@ -36,8 +36,9 @@ def audit_split(dataset: Dataset, split: Split) -> None:
 
   Within each user by the order of rows; under 'leave_one_out' also that a
   user has at most one target of each kind; under 'global_temporal' also over
-  all users by time. Where the clock has seconds, no record (user, item, time)
-  may be both in train and held out.
+  all users by time. Items held out of training have no rows but targets. Where
+  the clock has seconds, no record (user, item, time) may be both in train and
+  held out.
 
   Raises:
     LeakError: if a check fails, naming interactions.
@@ -52,6 +53,13 @@ def audit_split(dataset: Dataset, split: Split) -> None:
   _refuse(
     np.flatnonzero((part < TRAIN) | (part > UNUSED)),
     'interactions have a part that is none',
+  )
+  _refuse(
+    np.flatnonzero(
+      np.isin(dataset.item, split.cold_items)
+      & ~np.isin(part, (VALIDATION, TEST))
+    ),
+    'interactions of items that are held out of training are not targets',
   )
   same_user = user[1:] == user[:-1]
   _refuse(

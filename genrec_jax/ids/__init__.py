@@ -21,6 +21,11 @@ textual                the first pieces of titles
 simple                 random, atomic, sequential, hybrid; the shuffled control
 users                  user codes: hashed, or by the methods for items
 
+For items and users that come later:
+cold_start             what is known of them, and the codes that follow
+free_codes             codes that no item has: the nearest, or by vote
+quantizer              codebooks, kept with the ids
+
 What the codes mean:
 inspection             do items that share a prefix belong together?
 

@@ -7,7 +7,7 @@ through `vectors.concatenated_vectors` and `vectors.aligned_vectors`.
 
 from __future__ import annotations
 
-import collections
+import itertools
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import scipy.sparse
 from jaxtyping import Float, Int
 
+from genrec_jax.data.splits import held_out_items
 from genrec_jax.ids.svd import WEIGHTINGS
 from genrec_jax.ids.truncated_svd import truncated_svd
 from genrec_jax.ids.vectors import check_vectors
@@ -30,12 +31,16 @@ _WORD = re.compile(r'\w+')
 def read_items(run_dir: PathLike) -> pa.Table:
   """Returns the items table of a run's dataset: item_id, title, attributes.
 
+  Without items that are held out of training, which ids are not made of.
+
   In gin: `content.text_vectors.items = @content.read_items` and
   `content.read_items.run_dir = %RUN_DIR`.
   """
   path = pathlib.Path(run_dir) / 'dataset' / 'items.parquet'
   try:
-    return pq.read_table(path)
+    table = pq.read_table(path)
+    cold = held_out_items(path.parent)
+    return table.filter(~np.isin(np.arange(table.num_rows), cold))
   except (pa.ArrowInvalid, OSError) as error:
     raise GenrecError(
       f'Cannot read the items of the run at {path}: {error}. Run `genrec'
@@ -171,7 +176,7 @@ def text_vectors(
       f'The items table has {table.num_rows} rows; expected the {num_items}'
       ' items of the dataset. Give the items table of the same run.'
     )
-  counts = _count_terms(table.select(list(columns)))
+  counts = _count_terms(table.select(list(columns)), {})
   use = np.bincount(counts.indices, minlength=counts.shape[1])
   kept = (use >= min_count) & (use <= max_share * num_items)
   if not kept.any():
@@ -192,6 +197,30 @@ def text_vectors(
   lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
   np.divide(vectors, lengths, out=vectors, where=lengths > 0)
   return vectors.astype(np.float32)
+
+
+def tfidf_of_others(
+  table: pa.Table, others: pa.Table
+) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+  """Returns TF-IDF rows of length 1 of items, and of others by their terms.
+
+  Args:
+    table: columns of text; N items, whose terms and counts these are.
+    others: the same columns; terms that the N items do not have are left out.
+  """
+  numbers: dict[str, int] = {}
+  counts = _count_terms(table, numbers)
+  use = np.maximum(np.bincount(counts.indices, minlength=counts.shape[1]), 1)
+  idf = np.log(table.num_rows / use)
+  rows = []
+  for found in (counts, _count_terms(others, numbers, grows=False)):
+    found.data = np.log1p(found.data) * idf[found.indices]
+    lengths = np.sqrt((found**2).sum(axis=1))
+    found.data /= np.repeat(
+      np.where(lengths > 0, lengths, 1), np.diff(found.indptr)
+    )
+    rows.append(found)
+  return rows[0], rows[1]
 
 
 def _read_npy(path):
@@ -279,13 +308,20 @@ def _some(ids):
   return shown + (', …' if len(ids) > 5 else '')
 
 
-def _count_terms(table):
-  """Returns how often items (rows) have terms (columns)."""
-  numbers: dict[str, int] = collections.defaultdict(lambda: len(numbers))
+def _count_terms(table, numbers: dict[str, int], *, grows: bool = True):
+  """Returns how often items (rows) have terms (columns).
+
+  `numbers` are the columns of terms, which grow with every new term; where
+  they do not, new terms are left out.
+  """
   indices, indptr = [], [0]
   columns = [column.to_pylist() for column in table.columns]
   for texts in zip(*columns):
-    indices.extend(numbers[term] for text in texts for term in _terms(text))
+    for term in itertools.chain.from_iterable(map(_terms, texts)):
+      if grows:
+        indices.append(numbers.setdefault(term, len(numbers)))
+      elif term in numbers:
+        indices.append(numbers[term])
     indptr.append(len(indices))
   ones = np.ones(len(indices))
   counts = scipy.sparse.csr_array(

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from genrec_jax import artifacts
+from genrec_jax.ids.quantizer import Quantizer
 from genrec_jax.types import EOS_ID, PAD_ID, UNK_ID, GenrecError, PathLike
 
 KIND = 'ids'
@@ -39,6 +40,7 @@ class ItemIds:
     inputs: fingerprints of what they were made from: 'dataset', 'split', and
       'train', which is that of the very arrays the method was given.
     vectors: float32 [N, D], the vectors the codes were made from, if any.
+    quantizer: what makes codes of further vectors, if anything does.
 
   Raises:
     GenrecError: if two items share their codes, or a code is out of range.
@@ -53,6 +55,7 @@ class ItemIds:
   facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)
   vectors: Float[np.ndarray, 'N D'] | None = None
+  quantizer: Quantizer | None = None
 
   def __post_init__(self):
     for name, kind in (('codes', 'item'), ('user_codes', 'user')):
@@ -128,6 +131,8 @@ class ItemIds:
       np.save(path / 'users.npy', self.user_codes)
       if self.vectors is not None:
         np.save(path / 'vectors.npy', self.vectors)
+      if self.quantizer is not None:
+        self.quantizer.save(path / 'quantizer.npz')
       lines = ['item_id\tname\tcodes']
       for item_id, name, codes in zip(
         item_ids, names, self.codes.tolist(), strict=True
@@ -155,7 +160,7 @@ class ItemIds:
     """
     manifest = artifacts.read_manifest(directory, KIND)
     path = pathlib.Path(directory)
-    vectors = path / 'vectors.npy'
+    vectors, quantizer = path / 'vectors.npy', path / 'quantizer.npz'
     ids = cls(
       codes=np.load(path / 'items.npy'),
       codebook_sizes=manifest['codebook_sizes'],
@@ -164,6 +169,7 @@ class ItemIds:
       facts=manifest['facts'],
       inputs=manifest['inputs'],
       vectors=np.load(vectors) if vectors.exists() else None,
+      quantizer=Quantizer.load(quantizer) if quantizer.exists() else None,
     )
     if ids.fingerprint != manifest['fingerprint']:
       raise GenrecError(

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from genrec_jax.ids.collisions import POLICIES, resolve_collisions
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.kmeans import kmeans, lloyd, nearest, sample
+from genrec_jax.ids.quantizer import Quantizer
 from genrec_jax.ids.svd import item_factors
 from genrec_jax.ids.vectors import check_levels, vector_facts, vectors_for_codes
 from genrec_jax.types import GenrecError, unknown_name
@@ -266,6 +267,10 @@ def product_quantization(
       **facts,
     },
     vectors=vectors,
+    quantizer=Quantizer(
+      np.stack(quantized.codebooks),
+      [(quantized.rotation, np.zeros(vectors.shape[1], np.float32))],
+    ),
   )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from genrec_jax.ids.collisions import POLICIES, resolve_collisions
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.kmeans import balanced_kmeans, kmeans, nearest
+from genrec_jax.ids.quantizer import Quantizer
 from genrec_jax.ids.svd import item_factors
 from genrec_jax.ids.vectors import (
   check_levels,
@@ -152,4 +153,5 @@ def residual_kmeans(
       **facts,
     },
     vectors=vectors,
+    quantizer=Quantizer(np.stack(codebooks)),
   )

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from genrec_jax.ids.collisions import POLICIES, resolve_collisions
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.ids.quantizer import Quantizer
 from genrec_jax.ids.row_blocks import RowBlocks
 from genrec_jax.ids.rq_vae_training import Autoencoder, quantize, train
 from genrec_jax.ids.svd import item_factors
@@ -137,6 +138,9 @@ def rq_vae(
       **facts,
     },
     vectors=vectors,
+    quantizer=Quantizer(
+      np.asarray(params['codebooks']), encoder_layers(params, vectors)
+    ),
   )
 
 
@@ -145,12 +149,36 @@ def standardize(vectors: Float[np.ndarray, 'N D']) -> Float[np.ndarray, 'N D']:
 
   Items without a vector (a row of zeros) count for neither, and get zeros.
   """
-  seen = vectors.any(axis=1)
-  deviation = vectors[seen].std(axis=0)
-  scaled = vectors - vectors[seen].mean(axis=0)
-  scaled /= np.where(deviation > 0, deviation, 1)
-  scaled[~seen] = 0
+  mean, deviation = _spread(vectors)
+  scaled = vectors - mean
+  scaled /= deviation
+  scaled[~vectors.any(axis=1)] = 0
   return scaled.astype(np.float32)
+
+
+def encoder_layers(
+  params: dict[str, Any], vectors: Float[np.ndarray, 'N D']
+) -> list[tuple[np.ndarray, np.ndarray]]:
+  """Returns the encoder's weights and biases, standardisation included."""
+  network = params['network']['params']
+  names = [name for name in network if name.startswith('encoder_')]
+  names.sort(key=lambda name: int(name.removeprefix('encoder_')))
+  layers = [
+    (np.asarray(network[name]['kernel']), np.asarray(network[name]['bias']))
+    for name in names
+  ]
+  mean, deviation = _spread(vectors)
+  weights, bias = layers[0]
+  weights = weights / deviation[:, None]
+  layers[0] = (weights, bias - mean @ weights)
+  return layers
+
+
+def _spread(vectors):
+  """Returns means, and deviations or 1 where they are 0."""
+  seen = vectors[vectors.any(axis=1)]
+  deviation = seen.std(axis=0)
+  return seen.mean(axis=0), np.where(deviation > 0, deviation, 1)
 
 
 def check_use(

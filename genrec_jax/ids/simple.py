@@ -200,5 +200,8 @@ def shuffle_ids(ids: ItemIds, *, seed: int = 0) -> ItemIds:
   """
   order = np.random.default_rng(seed).permutation(ids.num_items)
   return dataclasses.replace(
-    ids, codes=ids.codes[order], facts={**ids.facts, 'shuffled': True}
+    ids,
+    codes=ids.codes[order],
+    facts={**ids.facts, 'shuffled': True},
+    quantizer=None,
   )
