@@ -36,7 +36,7 @@ PIPELINE = (
   'recommend',
   'report',
 )
-COMMANDS = {name: f'genrec_jax.{name}' for name in PIPELINE}
+COMMANDS = {name: f'genrec_jax.{name}' for name in (*PIPELINE, 'inspect_ids')}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,8 +121,11 @@ def overview() -> str:
   """Returns the help of `genrec` itself."""
   lines = [__doc__.strip(), '', 'Commands, in the order of a run:']
   for command in PIPELINE:
-    lines.append(f'  {command:<10} {_first_sentence(COMMANDS[command])}')
-  lines.append('  run        Runs all of them, one after the other.')
+    lines.append(f'  {command:<12} {_first_sentence(COMMANDS[command])}')
+  lines.append('  run          Runs all of them, one after the other.')
+  lines.append('\nBeside a run:')
+  for command in [name for name in COMMANDS if name not in PIPELINE]:
+    lines.append(f'  {command:<12} {_first_sentence(COMMANDS[command])}')
   lines.append('\n`genrec COMMAND --help` lists the arguments of a command.')
   return '\n'.join(lines)
 

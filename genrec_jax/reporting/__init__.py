@@ -1,5 +1,6 @@
 """What a person looks at after a run.
 
-figures   the pictures: curves, the ID space
-page      the self-contained HTML page that holds them
+figures   the pictures: curves, the ID space, what codes tell
+page      the self-contained HTML pages that hold them
+lookup    the items of a prefix, and those like an item
 """

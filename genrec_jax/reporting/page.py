@@ -1,8 +1,7 @@
-"""The report as one HTML file that asks nothing of the network."""
+"""A report as one HTML file that asks nothing of the network."""
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,22 +10,24 @@ import plotly.graph_objects as go
 import plotly.offline
 
 
-def render(context: Mapping[str, Any]) -> str:
-  """Fills the page's template (page.html beside this file).
+def render(context: Mapping[str, Any], template: str = 'page.html') -> str:
+  """Fills a page's template.
 
   Args:
     context: what the template reads; figures are drawn where it says
       `{{ name | figure }}`.
+    template: a file beside this one; those of pages extend base.html.
   """
   environment = jinja2.Environment(
-    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    loader=jinja2.PackageLoader(__package__, '.'),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
   )
   environment.filters['figure'] = _figure_html
   environment.filters['metric'] = _metric
-  source = importlib.resources.files(__package__).joinpath('page.html')
-  template = environment.from_string(source.read_text(encoding='utf-8'))
   # Plotly's own library travels inside the page: 5 MB, and no request.
-  return template.render(
+  return environment.get_template(template).render(
     **context,
     plotly_js=jinja2.utils.markupsafe.Markup(plotly.offline.get_plotlyjs()),
   )
