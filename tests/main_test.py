@@ -15,11 +15,11 @@ def error_of(capsys, *arguments):
 def test_help_lists_every_command_with_what_it_does(capsys):
   assert main.main(['--help']) == 0
   text = capsys.readouterr().out
-  for command in main.PIPELINE:
+  for command in main.COMMANDS:
     assert f'  {command} ' in text
 
 
-@pytest.mark.parametrize('command', [*main.PIPELINE, 'run'])
+@pytest.mark.parametrize('command', [*main.COMMANDS, 'run'])
 def test_each_command_has_help(command, capsys):
   assert main.main([command, '--help']) == 0
   assert '--run_dir' in capsys.readouterr().out
