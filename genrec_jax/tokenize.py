@@ -20,6 +20,9 @@ def tokenize(
   num_candidates: int = 20,
   copies: int = 1,
   text_pieces: int | None = None,
+  text_model: PathLike | None = None,
+  max_text: int = 128,
+  max_answer: int = 64,
   seed: int = 0,
   task_files: Sequence[PathLike] = (),
 ) -> None:
@@ -32,7 +35,9 @@ def tokenize(
 
   Args:
     run_dir: the run directory.
-    tasks: names of tasks: 'sequential', 'top_n', or your own.
+    tasks: names of tasks: 'sequential', 'top_n', 'rating', 'explanation',
+      'review', 'summary', 'conversation', 'conversation_reply',
+      'rating_yes_no', 'sequential_yes_no', or your own.
     templates: names of templates, in order; all that are marked as seen when
       not given.
     max_history: how many of a user's last items a prompt shows.
@@ -41,7 +46,14 @@ def tokenize(
     copies: how often to write the train part, each time with other templates
       and other candidates.
     text_pieces: size of the text vocabulary; 0 for none, which needs templates
-      of slots alone. By default 1000, or 0 if the templates have no words.
+      of slots alone. By default 4000 where tasks read or write texts, else
+      1000, or 0 if the templates have no words.
+    text_model: a SentencePiece model to take instead of learning one, such as
+      T5's.
+    max_text: how many tokens of a text an input shows at most: the first of
+      a text, the last of a dialogue.
+    max_answer: how many tokens of a text are learnt to be written; in
+      validation and test it is whole.
     seed: of the templates and candidates.
     task_files: Python files that define tasks of your own.
 
@@ -64,6 +76,9 @@ def tokenize(
     num_candidates=num_candidates,
     copies=copies,
     text_pieces=text_pieces,
+    text_model=text_model,
+    max_text=max_text,
+    max_answer=max_answer,
     seed=seed,
   )
   directory = pathlib.Path(run_dir) / 'tokens'
@@ -77,16 +92,23 @@ def _summary(cache: TokenCache) -> str:
   lines = [
     f'Vocabulary of {cache.vocab_size:,} tokens,'
     f' {cache.layout["num_text_tokens"]:,} of them text',
-    f'{"task":<16}{"part":<12}{"examples":>10}{"input tokens":>14}'
+    f'{"task":<20}{"part":<12}{"examples":>10}{"input tokens":>14}'
     f'{"at most":>9}',
   ]
   for task in cache.tasks():
     for part in cache.parts(task):
       lengths = cache.examples(task, part).inputs.lengths
       lines.append(
-        f'{task:<16}{part:<12}{len(lengths):>10,}{lengths.mean():>14.1f}'
+        f'{task:<20}{part:<12}{len(lengths):>10,}{lengths.mean():>14.1f}'
         f'{lengths.max():>9}'
       )
+    facts = cache.manifest['settings']['tasks'][task]
+    for what, counts in (
+      ('left out, as they lack what is asked for', facts['lacking']),
+      ('longer than is shown or learnt, and cut', facts['cut']),
+    ):
+      told = [f'{name} {count:,}' for name, count in counts.items() if count]
+      lines += [f'  {what}: {", ".join(told)}'] if told else []
   return '\n'.join(lines)
 
 

@@ -1,4 +1,4 @@
-"""From decoded tokens back to items, and ranking metrics for seqio.Evaluator.
+"""From decoded tokens back to answers, and metrics for seqio.Evaluator.
 
 The evaluator decodes what a model predicts with the vocabulary, gives it to a
 task's postprocessor, and the results to its metric functions. A model gives
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from genrec_jax.evaluation import ranking
+from genrec_jax.evaluation import ranking, rating, text
+from genrec_jax.evaluation.output_parser import parse_rating
 from genrec_jax.tasks.vocabulary import RecommendationVocabulary
 
 NO_ITEM = -1
@@ -60,6 +61,48 @@ def ranking_metric(
     np.asarray(targets),
     [cutoff for cutoff in ranking.CUTOFFS if cutoff <= items.shape[1]],
   )
+
+
+def rating_postprocessor(scale: tuple[float, float]) -> Callable[..., Any]:
+  """Returns a postprocessor: what was decoded -> a Rating or a Failure."""
+
+  def postprocess(decoded, example=None, is_target=False):
+    del example, is_target
+    return parse_rating(decoded, scale)
+
+  return postprocess
+
+
+def rating_metric(fallback: float) -> Callable[..., dict[str, float]]:
+  """Returns the errors of ratings; what is none counts as `fallback`."""
+
+  def metric(targets, predictions):
+    truth = np.array([target.value for target in targets])
+    return rating.measure_ratings(predictions, truth, fallback=fallback)
+
+  return metric
+
+
+def strip_text(decoded, example=None, is_target=False) -> str:
+  """Returns a text without blanks around it: a postprocessor."""
+  del example, is_target
+  return decoded.strip()
+
+
+def accuracy_metric(
+  targets: Sequence[str], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns the share of answers that are the true one."""
+  right = [target == said for target, said in zip(targets, predictions)]
+  return {'n': len(right), 'accuracy': float(np.mean(right))}
+
+
+def text_metric(
+  targets: Sequence[str], predictions: Sequence[str]
+) -> dict[str, float]:
+  """Returns the text metrics; see evaluation/text.py."""
+  measured = text.text_metrics(predictions, targets)
+  return {k: v for k, v in measured.items() if k != 'settings'}
 
 
 def _are_strings(value) -> bool:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from genrec_jax.tasks import prompts
+from genrec_jax.tasks.definitions import TaskDefinition
 from genrec_jax.tasks.prompts import Slot, Template
 from genrec_jax.tasks.slots import (
   CANDIDATES,
-  TARGET,
-  SlotFunction,
+  OFFERED,
   TokenTables,
   sample_unseen,
   shuffle,
 )
-from genrec_jax.types import GenrecError
+from genrec_jax.types import EOS_ID, GenrecError
 
 Preprocessor = Callable[[tf.data.Dataset], tf.data.Dataset]
 
@@ -30,7 +29,9 @@ def truncate_history(max_items: int) -> Preprocessor:
 
   @seqio.map_over_dataset
   def truncate(example):
-    return {**example, 'history': example['history'][-max_items:]}
+    cut = ('history', 'history_ratings')
+    last = {name: example[name][-max_items:] for name in cut if name in example}
+    return {**example, **last}
 
   return truncate
 
@@ -66,14 +67,50 @@ def draw_candidates(*, num_candidates: int, num_items: int) -> Preprocessor:
   return draw
 
 
+def offer_item(*, num_items: int) -> Preprocessor:
+  """Returns a preprocessor that adds `offered`: an item to say yes or no to.
+
+  It is the target, or as often an item that the user has not had.
+  """
+
+  @seqio.map_over_dataset(num_seeds=1)
+  def offer(example, seed):
+    seed = _example_seed(example, seed)
+    target = example['target']
+    other = sample_unseen(
+      tf.concat([example['seen'], target[None]], axis=0),
+      num_items=num_items,
+      num_samples=1,
+      seed=tf.random.experimental.stateless_fold_in(seed, -1),
+    )
+    # Who has had all items is offered the target.
+    offers = tf.concat([other, target[None]], axis=0)
+    drawn = tf.random.stateless_uniform(
+      [], tf.random.experimental.stateless_fold_in(seed, -2), 0, 2, tf.int32
+    )
+    return {**example, OFFERED: offers[tf.minimum(drawn, tf.size(offers) - 1)]}
+
+  return offer
+
+
 def write_prompts(
   templates: Sequence[Template],
-  slots: Mapping[str, SlotFunction],
+  definition: TaskDefinition,
   tokens: TokenTables,
+  *,
+  max_answer: int | None = None,
 ) -> Preprocessor:
   """Returns a preprocessor that adds `inputs` and `targets`, int32 tokens.
 
-  It empties `candidates` where the template does not show them.
+  It empties `candidates` where the template does not show them. An answer
+  that is no item is followed by eos.
+
+  Args:
+    templates: the formulations.
+    definition: of the task; says what their slots stand for.
+    tokens: of items, users and text.
+    max_answer: how many tokens, eos included, the answer of a train example
+      has at most; others stay whole, to be measured against.
 
   A train example draws one of the templates, and other random things, by the
   seed that SeqIO gives it: other ones each epoch. Any other example takes the
@@ -83,7 +120,7 @@ def write_prompts(
     GenrecError: if a template has a slot that there is not, or inputs that
       say nothing.
   """
-  parsed = [parse_template(template, slots) for template in templates]
+  parsed = definition.parse(templates)
   for template, (inputs, _) in zip(templates, parsed):
     _check_informative(template, inputs, tokens)
   # Every part of any template goes into one pool, and a template is a row of
@@ -106,11 +143,18 @@ def write_prompts(
 
   offers = tf.constant([Slot(CANDIDATES) in inputs for inputs, _ in parsed])
 
+  def end_answer(answer, is_train):
+    if max_answer is not None:
+      size = tf.size(answer)
+      shorter = tf.minimum(size, max_answer - 1)
+      answer = answer[: tf.where(is_train, shorter, size)]
+    return tf.concat([answer, [EOS_ID]], axis=0)
+
   @seqio.map_over_dataset(num_seeds=1)
   def write(example, seed):
     seed = _example_seed(example, seed)
     values = [
-      slots[part.name](
+      definition.slots[part.name](
         example, tokens, tf.random.experimental.stateless_fold_in(seed, i)
       )
       if isinstance(part, Slot)
@@ -136,6 +180,9 @@ def write_prompts(
       inputs, targets = (
         tf.gather(pool, side[template]).flat_values for side in rows
       )
+    # An item ends where the trie says, or brings its own eos.
+    if definition.answer != 'item':
+      targets = end_answer(targets, example['train'])
     written = {**example, 'inputs': inputs, 'targets': targets}
     if CANDIDATES in example:
       shown = tf.where(offers[template], tf.size(example[CANDIDATES]), 0)
@@ -143,14 +190,6 @@ def write_prompts(
     return written
 
   return write
-
-
-def parse_template(template: Template, slots: Mapping[str, SlotFunction]):
-  """Returns the parts of a template's inputs and of its targets."""
-  return (
-    prompts.parse(template.inputs, [name for name in slots if name != TARGET]),
-    prompts.parse(template.targets, slots),
-  )
 
 
 def _example_seed(example, seed) -> tf.Tensor:

@@ -1,51 +1,49 @@
-"""Task definitions, and the SeqIO tasks that are made of them and data.
+"""The SeqIO tasks that are made of definitions and data.
 
-A definition is templates, and where it needs them slots and preprocessors of
-its own; it knows no data set. With the artefacts of a run it becomes a
-`seqio.Task`: `register_tasks('runs/first', name='first')` makes
-`first_sequential`, `first_top_n` and the mixture `first_all`.
+A definition (definitions.py) knows no data set. With the artefacts of a run it
+becomes a `seqio.Task`: `register_tasks('runs/first', name='first')` makes
+`first_sequential`, `first_rating` and the mixture `first_all`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
-import runpy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import seqio
 
 from genrec_jax.data import splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.splits import Split
-from genrec_jax.data.token_cache import TokenCache
+from genrec_jax.data.token_cache import PARTS, TokenCache
 from genrec_jax.ids.item_ids import ItemIds, TokenLayout
-from genrec_jax.tasks import metrics, prompts
+from genrec_jax.tasks import dialogues, metrics, prompts, sources
 from genrec_jax.tasks import preprocessors as preprocessors_module
+from genrec_jax.tasks.definitions import (
+  TaskDefinition,
+  define_task,
+  load_task_files,
+  task_definition,
+)
 from genrec_jax.tasks.prompts import Slot, Template
-from genrec_jax.tasks.slots import CANDIDATES, SLOTS, SlotFunction, TokenTables
-from genrec_jax.tasks.sources import examples_source
+from genrec_jax.tasks.slots import CANDIDATES, OFFERED, TokenTables
 from genrec_jax.tasks.vocabulary import RecommendationVocabulary
-from genrec_jax.types import GenrecError, PathLike, unknown_name
+from genrec_jax.types import GenrecError, PathLike
 
-BUILTIN = ('sequential', 'top_n')
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskDefinition:
-  """What is asked, of any data set.
-
-  Attributes:
-    templates: the formulations.
-    slots: what their slots stand for, by name.
-    preprocessors: functions of one example (see sources.py), run in a
-      TensorFlow graph after the history is truncated.
-  """
-
-  templates: tuple[Template, ...]
-  slots: Mapping[str, SlotFunction]
-  preprocessors: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = ()
+__all__ = [
+  'TaskData',
+  'TaskDefinition',
+  'define_task',
+  'load_task_files',
+  'make_task',
+  'register_tasks',
+  'task_definition',
+]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,71 +55,51 @@ class TaskData:
   ids: ItemIds
   vocabulary: RecommendationVocabulary
 
-
-TASKS: dict[str, TaskDefinition] = {
-  name: TaskDefinition(prompts.builtin_templates(name), SLOTS)
-  for name in BUILTIN
-}
-
-
-def define_task(
-  name: str,
-  templates: Iterable[Template] | PathLike,
-  *,
-  slots: Mapping[str, SlotFunction] | None = None,
-  preprocessors: Sequence[Callable[[dict[str, Any]], dict[str, Any]]] = (),
-) -> None:
-  """Adds a task of your own; defining it again replaces it.
-
-  Args:
-    name: what `genrec tokenize --tasks=…` calls it.
-    templates: the formulations, or a template file.
-    slots: further slots, beside those of slots.py.
-    preprocessors: functions of one example, run before it is written.
-
-  Raises:
-    GenrecError: if the name is taken, or a template is wrong.
-  """
-  if name in BUILTIN:
-    raise GenrecError(
-      f'The task {name!r} comes with genrec_jax; name yours otherwise.'
-    )
-  if isinstance(templates, str | pathlib.Path):
-    templates = prompts.read_templates(templates)
-  definition = TaskDefinition(
-    prompts.check_templates(templates),
-    {**SLOTS, **(slots or {})},
-    tuple(preprocessors),
-  )
-  for template in definition.templates:
-    preprocessors_module.parse_template(template, definition.slots)
-  TASKS[name] = definition
-
-
-def load_task_files(paths: Iterable[PathLike]) -> None:
-  """Runs Python files that define tasks.
-
-  Raises:
-    GenrecError: if there is no such file.
-  """
-  for path in paths:
-    if not pathlib.Path(path).is_file():
-      raise GenrecError(
-        f'No task file {path}; pass a Python file that calls'
-        ' genrec_jax.tasks.registry.define_task.'
+  def examples(
+    self,
+    definition: TaskDefinition,
+    templates: Sequence[Template],
+    part: str,
+  ) -> sources.Examples | sources.DialogueTargets:
+    """Returns the examples of a part that a task has, in their order."""
+    if definition.of_dialogues:
+      every_target = definition.answer == 'item'
+      return sources.dialogue_examples(
+        self.dataset, self.split, part, every_target=every_target
       )
-    runpy.run_path(str(path))
+    columns = definition.needed_columns(templates)
+    return sources.interaction_examples(self.dataset, self.split, part, columns)
 
+  def source(
+    self,
+    definition: TaskDefinition,
+    templates: Sequence[Template],
+    *,
+    max_text: int,
+  ) -> seqio.FunctionDataSource:
+    """Returns the source of those examples, of all parts."""
+    parts = {part: self.examples(definition, templates, part) for part in PARTS}
+    if definition.of_dialogues:
+      return sources.dialogues_source(
+        parts,
+        dialogues.tokenize_examples(
+          self.dataset, self.ids, self.vocabulary, parts, max_text=max_text
+        ),
+      )
+    columns = definition.needed_columns(templates)
+    return sources.interactions_source(self.dataset, parts, columns)
 
-def task_definition(name: str) -> TaskDefinition:
-  """Returns the definition of a task.
+  @functools.cached_property
+  def titles(self) -> list[str]:
+    """The titles of the items, '' where they have none."""
+    return pc.fill_null(self.dataset.items['title'], '').to_pylist()
 
-  Raises:
-    GenrecError: if there is none, listing the known.
-  """
-  if name not in TASKS:
-    raise unknown_name('task (yours come with --task_files)', name, TASKS)
-  return TASKS[name]
+  @functools.cached_property
+  def train_ratings(self) -> np.ndarray:
+    """The ratings of the train part."""
+    rated = self.dataset.interactions['rating']
+    values = rated.filter(pa.array(self.split.part == splits.TRAIN))
+    return values.drop_null().to_numpy()
 
 
 def make_task(
@@ -132,6 +110,8 @@ def make_task(
   templates: Sequence[Template] | None = None,
   max_history: int = 20,
   num_candidates: int = 20,
+  max_text: int = 128,
+  max_answer: int = 64,
 ) -> seqio.Task:
   """Returns the SeqIO task of a definition and data.
 
@@ -144,6 +124,10 @@ def make_task(
     max_history: how many of the last items a prompt shows at most.
     num_candidates: how many items there are to choose from, the target
       included, where a template has {candidates}.
+    max_text: how many tokens of a text an input shows at most: the first of
+      a text, the last of a dialogue.
+    max_answer: how many tokens of an answer that is no item are learnt, eos
+      included; in validation and test it is whole.
   """
   if templates is None:
     templates = prompts.choose_templates(definition.templates, None)
@@ -152,34 +136,59 @@ def make_task(
   steps += [seqio.map_over_dataset(step) for step in definition.preprocessors]
   shown = {
     part
-    for template in templates
-    for side in preprocessors_module.parse_template(template, definition.slots)
+    for sides in definition.parse(templates)
+    for side in sides
     for part in side
   }
+  num_items = data.ids.num_items
   if Slot(CANDIDATES) in shown:
     steps.append(
       preprocessors_module.draw_candidates(
-        num_candidates=num_candidates, num_items=data.ids.num_items
+        num_candidates=num_candidates, num_items=num_items
       )
     )
+  if Slot(OFFERED) in shown:
+    steps.append(preprocessors_module.offer_item(num_items=num_items))
+  tables = TokenTables(
+    data.ids, vocabulary, titles=data.titles, max_text=max_text
+  )
   steps.append(
     preprocessors_module.write_prompts(
-      templates, definition.slots, TokenTables(data.ids, vocabulary)
+      templates, definition, tables, max_answer=max_answer
     )
   )
-  # Ids of one length need no eos: the trie knows where they end; and those
-  # of different lengths bring their own.
+  # Ids of one length need no eos: the trie knows where they end; those of
+  # different lengths, and texts, have been given theirs.
   feature = seqio.Feature(vocabulary, add_eos=False)
+  postprocess, metric_fns = _measures(definition.answer, data)
   return seqio.Task(
     name,
-    source=examples_source(data.dataset, data.split),
+    source=data.source(definition, templates, max_text=max_text),
     preprocessors=steps,
     output_features={'inputs': feature, 'targets': feature},
-    postprocess_fn=metrics.item_postprocessor(
-      vocabulary, vocabulary.layout.item_tokens(data.ids.codes)
-    ),
-    metric_fns=[metrics.ranking_metric],
+    postprocess_fn=postprocess,
+    metric_fns=metric_fns,
   )
+
+
+def _measures(answer: str, data: TaskData):
+  """Returns the postprocessor and the metric functions of a kind of answer."""
+  if answer == 'item':
+    item_tokens = data.vocabulary.layout.item_tokens(data.ids.codes)
+    return (
+      metrics.item_postprocessor(data.vocabulary, item_tokens),
+      [metrics.ranking_metric],
+    )
+  if answer == 'rating':
+    ratings = data.train_ratings
+    scale = float(ratings.min()), float(ratings.max())
+    return (
+      metrics.rating_postprocessor(scale),
+      [metrics.rating_metric(float(ratings.mean()))],
+    )
+  if answer == 'yes_no':
+    return metrics.strip_text, [metrics.accuracy_metric]
+  return metrics.strip_text, [metrics.text_metric]
 
 
 def register_tasks(
@@ -230,6 +239,8 @@ def register_tasks(
       templates=prompts.choose_templates(definition.templates, chosen),
       max_history=settings['max_history'],
       num_candidates=settings['num_candidates'],
+      max_text=settings['max_text'],
+      max_answer=settings['max_answer'],
     )
     _register(seqio.TaskRegistry, provider)
   mixture = seqio.Mixture(f'{name}_all', names, default_rate=1.0)

@@ -7,7 +7,7 @@ TensorFlow graph. `example` is described in sources.py, `tokens` is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,8 +19,11 @@ from genrec_jax.types import EOS_ID, PAD_ID
 Example = Mapping[str, tf.Tensor]
 SlotFunction = Callable[[Example, 'TokenTables', tf.Tensor], tf.Tensor]
 
-TARGET = 'target'  # the slot of the answer, which no input may have
+TARGET = 'target'  # the slot of the item to be found
 CANDIDATES = 'candidates'  # the slot of items to choose from, and its feature
+OFFERED = 'offered'  # the slot of an item to say yes or no to, and its feature
+LIKED = 4.0  # stars from which on a user likes an item, as the field has it
+YES, NO = 'yes', 'no'
 
 
 class TokenTables:
@@ -30,12 +33,22 @@ class TokenTables:
     num_items: N.
     has_users: whether users have tokens.
     vocabulary: for text.
+    max_text: how many tokens of a text an input shows: its first.
   """
 
-  def __init__(self, ids: ItemIds, vocabulary: RecommendationVocabulary):
+  def __init__(
+    self,
+    ids: ItemIds,
+    vocabulary: RecommendationVocabulary,
+    *,
+    titles: Sequence[str] | None = None,
+    max_text: int = 128,
+  ):
     self.num_items = ids.num_items
     self.has_users = bool(ids.user_codebook_sizes)
     self.vocabulary = vocabulary
+    self.max_text = max_text
+    self._titles = None if titles is None else tf.constant(titles)
     layout = vocabulary.layout
     self._items = tf.constant(layout.item_tokens(ids.codes))
     users = np.zeros((1, 0), np.int32)
@@ -64,6 +77,15 @@ class TokenTables:
   def text(self, text: tf.Tensor) -> tf.Tensor:
     """Returns the text pieces of a string; codes in it stay text."""
     return self.vocabulary.encode_text_tf(text)
+
+  def title(self, item: tf.Tensor) -> tf.Tensor:
+    """Returns the text pieces of an item's title; none where it has none."""
+    return self.text(self._titles[item])[: self.max_text]
+
+  def item_runs(self, items: tf.Tensor) -> tf.RaggedTensor:
+    """Returns the tokens of items, a row each, without eos."""
+    tokens = tf.gather(self._items, items)
+    return tf.ragged.boolean_mask(tokens, tokens > EOS_ID)
 
 
 def user_slot(example, tokens, seed):
@@ -97,13 +119,106 @@ def target_slot(example, tokens, seed):
   return tokens.answer(example['target'])
 
 
+def item_slot(example, tokens, seed):
+  """The item that is spoken of."""
+  del seed
+  return tokens.items(example['target'][None])
+
+
+def title_slot(example, tokens, seed):
+  """What the item that is spoken of is called."""
+  del seed
+  return tokens.title(example['target'])
+
+
+def rated_history_slot(example, tokens, seed):
+  """The last items, oldest first, each followed by its rating."""
+  del seed
+  ratings = tokens.text(spell_ratings(example['history_ratings']))
+  items = tokens.item_runs(example['history'])
+  return tf.concat([items, tf.cast(ratings, items.dtype)], axis=1).flat_values
+
+
+def rating_slot(example, tokens, seed):
+  """How many stars, as a number."""
+  del seed
+  return tokens.text(spell_ratings(example['rating']))
+
+
+def liked_slot(example, tokens, seed):
+  """Whether those are four stars or more: yes or no."""
+  del seed
+  return tokens.text(tf.where(example['rating'] >= LIKED, YES, NO))
+
+
+def offered_slot(example, tokens, seed):
+  """The target or another item, as `offer_item` drew it."""
+  del seed
+  return tokens.items(example[OFFERED][None])
+
+
+def is_next_slot(example, tokens, seed):
+  """Whether the item offered is the target: yes or no."""
+  del seed
+  return tokens.text(tf.where(example[OFFERED] == example['target'], YES, NO))
+
+
+def text_slot(column: str, *, whole: bool = False) -> SlotFunction:
+  """Returns the slot of a column of texts: its beginning, or the whole."""
+
+  def slot(example, tokens, seed):
+    del seed
+    return tokens.text(example[column])[: None if whole else tokens.max_text]
+
+  slot.__doc__ = f'The {column}.'
+  return slot
+
+
+def run_slot(feature: str) -> SlotFunction:
+  """Returns the slot of a feature that holds tokens already."""
+
+  def slot(example, tokens, seed):
+    del tokens, seed
+    return example[feature]
+
+  slot.__doc__ = f'The {feature}.'
+  return slot
+
+
 SLOTS: dict[str, SlotFunction] = {
   'user': user_slot,
   'history': history_slot,
   'profile': profile_slot,
   CANDIDATES: candidates_slot,
   TARGET: target_slot,
+  'item': item_slot,
+  'title': title_slot,
+  'rated_history': rated_history_slot,
+  'rating': rating_slot,
+  'liked': liked_slot,
+  OFFERED: offered_slot,
+  'is_next': is_next_slot,
+  'feature': text_slot('feature'),
+  'explanation': text_slot('explanation'),
+  'review': text_slot('review'),
+  'summary': text_slot('summary'),
+  'dialogue': run_slot('dialogue'),
+  'reply': run_slot('reply'),
 }
+
+# The column of the interactions that a slot reads.
+COLUMNS = {
+  'rated_history': 'rating',
+  'rating': 'rating',
+  'liked': 'rating',
+  **{name: name for name in ('feature', 'explanation', 'review', 'summary')},
+}
+
+
+def spell_ratings(ratings: tf.Tensor) -> tf.Tensor:
+  """Returns ratings as texts: 4, 4.5; nothing where there is none (NaN)."""
+  texts = tf.strings.as_string(ratings, shortest=True)
+  return tf.where(tf.math.is_nan(ratings), '', texts)
 
 
 def shuffle(values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

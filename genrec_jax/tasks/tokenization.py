@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 import seqio
 import tensorflow as tf
 
 from genrec_jax import artifacts
 from genrec_jax.data import audit, splits
 from genrec_jax.data.dataset import Dataset
-from genrec_jax.data.splits import Split
+from genrec_jax.data.splits import Examples
 from genrec_jax.data.token_cache import (
   PARTS,
   Ragged,
@@ -23,17 +23,20 @@ from genrec_jax.data.token_cache import (
   write_token_cache,
 )
 from genrec_jax.ids.item_ids import ItemIds
-from genrec_jax.tasks import prompts, registry
+from genrec_jax.tasks import audits, prompts, registry
+from genrec_jax.tasks.definitions import TaskDefinition, task_definition
 from genrec_jax.tasks.prompts import Template
-from genrec_jax.tasks.slots import CANDIDATES
+from genrec_jax.tasks.registry import TaskData
+from genrec_jax.tasks.slots import CANDIDATES, NO, YES
+from genrec_jax.tasks.sources import DialogueTargets
+from genrec_jax.tasks.text_pieces import learn_text_model
 from genrec_jax.tasks.vocabulary import (
   RecommendationVocabulary,
   count_pieces,
-  train_text_model,
+  read_text_model,
 )
-from genrec_jax.types import GenrecError, PathLike, unknown_name
+from genrec_jax.types import EOS_ID, GenrecError, PathLike, unknown_name
 
-DEFAULT_TEXT_PIECES = 1000
 CHUNK = 2048  # examples taken out of TensorFlow at once
 
 
@@ -46,6 +49,9 @@ def tokenize_run(
   num_candidates: int,
   copies: int,
   text_pieces: int | None,
+  text_model: PathLike | None,
+  max_text: int,
+  max_answer: int,
   seed: int,
 ) -> dict[str, dict[str, TokenExamples]]:
   """Writes `<run_dir>/tokens`; see `genrec_jax.tokenize.tokenize`."""
@@ -58,7 +64,11 @@ def tokenize_run(
     artifacts.read_manifest(run_dir / 'ids', 'ids'), dataset, split
   )
   chosen = choose_templates(tasks, templates)
-  text_model = learn_text_model(chosen, dataset, split, text_pieces)
+  check_columns(chosen, dataset)
+  if text_model is None:
+    text_model = learn_text_model(chosen, dataset, split, text_pieces)
+  else:
+    text_model = read_text_model(text_model)
   layout = (
     ids.layout() if text_model is None else ids.layout(count_pieces(text_model))
   )
@@ -66,29 +76,38 @@ def tokenize_run(
     dataset, split, ids, RecommendationVocabulary(layout, text_model)
   )
   item_tokens = layout.item_tokens(ids.codes)
-  examples = {}
+  settings = {
+    'max_history': max_history,
+    'num_candidates': num_candidates,
+    'max_text': max_text,
+    'max_answer': max_answer,
+  }
+  examples, facts = {}, {}
   for name, task_templates in chosen.items():
+    definition = task_definition(name)
     task = registry.make_task(
-      name,
-      registry.task_definition(name),
-      data,
-      templates=task_templates,
-      max_history=max_history,
-      num_candidates=num_candidates,
+      name, definition, data, templates=task_templates, **settings
     )
     examples[name] = {}
     for part in PARTS:
       if not task.num_input_examples(part):
         continue
+      known = data.examples(definition, task_templates, part)
       part_copies = copies if part == 'train' else 1
-      examples[name][part] = read_examples(
-        task,
-        part,
-        data,
-        copies=part_copies,
-        seed=seed,
-        max_history=max_history,
+      examples[name][part], candidates = read_examples(
+        task, part, known, copies=part_copies, seed=seed
       )
+      audits.audit_examples(
+        examples[name][part],
+        candidates,
+        known,
+        data,
+        definition,
+        task_templates,
+        max_history=max_history,
+        name=f'{name}/{part}',
+      )
+    facts[name] = describe_task(definition, task_templates, data, settings)
   with tempfile.NamedTemporaryFile(suffix='.model') as model_file:
     model_file.write(text_model or b'')
     model_file.flush()
@@ -113,8 +132,8 @@ def tokenize_run(
           name: task_templates[0].name
           for name, task_templates in chosen.items()
         },
-        'max_history': max_history,
-        'num_candidates': num_candidates,
+        'tasks': facts,
+        **settings,
         'copies': copies,
         'text_pieces': layout.num_text_tokens if text_model else 0,
         'seed': seed,
@@ -131,7 +150,7 @@ def choose_templates(
   Raises:
     GenrecError: if a task or a template is unknown, or a task has none left.
   """
-  definitions = {task: registry.task_definition(task) for task in tasks}
+  definitions = {task: task_definition(task) for task in tasks}
   known = [t.name for d in definitions.values() for t in d.templates]
   for name in names or ():
     if name not in known:
@@ -152,74 +171,49 @@ def choose_templates(
   return chosen
 
 
-def learn_text_model(
-  chosen: Mapping[str, Sequence[Template]],
-  dataset: Dataset,
-  split: Split,
-  text_pieces: int | None,
-) -> bytes | None:
-  """Trains the text pieces on what templates say and items are called.
+def check_columns(
+  chosen: Mapping[str, Sequence[Template]], dataset: Dataset
+) -> None:
+  """Checks that the data hold what tasks read.
 
-  Only the titles of items with train interactions are read. The templates'
-  words are repeated until they weigh as much as all titles.
-
-  Args:
-    chosen: the templates of each task.
-    dataset: the data set.
-    split: says which items train knows.
-    text_pieces: how many pieces; 0 for none; None for as many as needed:
-      `DEFAULT_TEXT_PIECES`, or 0 where templates are slots alone.
+  Raises:
+    GenrecError: if a column is missing, or there are no dialogues.
   """
-  literals = list(
-    itertools.chain.from_iterable(
-      prompts.literal_texts(templates, registry.TASKS[task].slots)
-      for task, templates in chosen.items()
-    )
-  )
-  if text_pieces is None:
-    text_pieces = DEFAULT_TEXT_PIECES if literals else 0
-  if text_pieces == 0:
-    return None
-  _, items = splits.train_interactions(dataset, split)
-  titles = dataset.items['title'].take(np.unique(items))
-  titles = pc.drop_null(titles).to_pylist()
-  repeats = 1 + len(titles) // max(len(literals), 1)
-  return train_text_model([*titles, *literals * repeats], text_pieces)
+  known = dataset.interactions.column_names
+  for task, templates in chosen.items():
+    definition = task_definition(task)
+    for column in definition.needed_columns(templates):
+      if column not in known:
+        raise GenrecError(
+          f'Task {task!r} reads the column {column!r} of the interactions, but'
+          f' {dataset.name!r} has {", ".join(known)}; leave the task out, or'
+          ' choose other templates or data.'
+        )
+    if definition.of_dialogues and not dataset.dialogues.num_rows:
+      raise GenrecError(
+        f'Task {task!r} is about dialogues, but {dataset.name!r} has none;'
+        ' leave the task out.'
+      )
 
 
 def read_examples(
   task: seqio.Task,
   part: str,
-  data: registry.TaskData,
+  known: Examples | DialogueTargets,
   *,
   copies: int,
   seed: int,
-  max_history: int,
-) -> TokenExamples:
-  """Runs a task over a part and audits what comes out.
+) -> tuple[TokenExamples, Ragged | None]:
+  """Runs a task over a part.
 
   Returns:
-    The examples, in the order of the data set, `copies` times over. Those of
-    the train part have no history: nothing reads it.
-
-  Raises:
-    LeakError: if an input holds its target.
+    The examples, in the order of the data set, `copies` times over, and their
+    candidates if there are. Those of the train part have no history: nothing
+    reads it.
   """
-  known = splits.examples(
-    data.dataset, data.split, splits.PART_NAMES.index(part)
-  )
   features = read_features(task, part, copies=copies, seed=seed)
   rows = np.tile(np.arange(len(known)), copies)
   empty = Ragged(np.zeros(0, np.int32), np.zeros(len(rows) + 1, np.int64))
-  shown = known.ragged_histories(max_history)
-  audit.audit_inputs(
-    inputs=features['inputs'],
-    target=known.target[rows],
-    item_tokens=data.vocabulary.layout.item_tokens(data.ids.codes),
-    history=_repeat(shown, copies),
-    candidates=features.get(CANDIDATES),
-    name=f'{task.name}/{part}',
-  )
   return TokenExamples(
     inputs=features['inputs'],
     targets=features['targets'],
@@ -227,7 +221,54 @@ def read_examples(
     target=known.target[rows],
     tied=known.tied[rows],
     history=empty if part == 'train' else known.ragged_histories(),
-  )
+  ), features.get(CANDIDATES)
+
+
+def describe_task(
+  definition: TaskDefinition,
+  templates: Sequence[Template],
+  data: TaskData,
+  settings: Mapping[str, int],
+) -> dict[str, Any]:
+  """Returns what evaluation must know of a task, and what was cut or left out.
+
+  Returns:
+    `answer`; for ratings and yes or no the `choices` and their tokens;
+    `lacking`, how many interactions of each part lack what the task needs;
+    `cut`, how many texts are longer than an input shows, and how many answers
+    than are learnt.
+  """
+  facts: dict[str, Any] = {
+    'answer': definition.answer,
+    'lacking': {},
+    'cut': {},
+  }
+  if definition.answer == 'rating':
+    values = np.unique(data.train_ratings).tolist()
+    facts['choices'] = [[f'{value:g}', value] for value in values]
+  if definition.answer == 'yes_no':
+    facts['choices'] = [[NO, 0.0], [YES, 1.0]]
+  for choice in facts.get('choices', ()):
+    choice.append([*data.vocabulary.encode_text(choice[0]), EOS_ID])
+  if definition.of_dialogues:
+    return facts
+  columns = definition.needed_columns(templates)
+  parts = [splits.PART_NAMES.index(part) for part in PARTS]
+  facts['lacking'] = {
+    part: int((data.split.part == number).sum())
+    - len(data.examples(definition, templates, part))
+    for part, number in zip(PARTS, parts)
+    if columns
+  }
+  rows = np.flatnonzero(np.isin(data.split.part, parts))
+  for column in columns:
+    values = data.dataset.interactions[column].take(rows).drop_null()
+    if pa.types.is_string(values.type):
+      is_answer = column == definition.answer_slot
+      room = settings['max_answer'] - 1 if is_answer else settings['max_text']
+      lengths = data.vocabulary.encode_texts(values.to_pylist()).lengths
+      facts['cut'][column] = int((lengths > room).sum())
+  return facts
 
 
 def read_features(
@@ -267,10 +308,3 @@ def read_features(
     )
     for name in names
   }
-
-
-def _repeat(ragged: Ragged, copies: int) -> Ragged:
-  lengths = np.tile(ragged.lengths, copies)
-  return Ragged(
-    np.tile(ragged.values, copies), np.concatenate([[0], np.cumsum(lengths)])
-  )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,8 +19,9 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 from sentencepiece import sentencepiece_model_pb2
 
+from genrec_jax.data.token_cache import Ragged
 from genrec_jax.ids.item_ids import TokenLayout
-from genrec_jax.types import EOS_ID, PAD_ID, UNK_ID, GenrecError
+from genrec_jax.types import EOS_ID, PAD_ID, UNK_ID, GenrecError, PathLike
 
 BYTE_PIECES = 256
 _Piece = sentencepiece_model_pb2.ModelProto.SentencePiece
@@ -83,6 +85,29 @@ def train_text_model(texts: Iterable[str], num_pieces: int) -> bytes:
       f' texts: {error}. Raise text_pieces.'
     ) from error
   return model.getvalue()
+
+
+def read_text_model(path: PathLike) -> bytes:
+  """Reads a SentencePiece model file, such as that of T5.
+
+  Raises:
+    GenrecError: if it is none, or its first pieces are not pad, eos and unk.
+  """
+  try:
+    model = pathlib.Path(path).read_bytes()
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+  except (OSError, RuntimeError) as error:
+    raise GenrecError(
+      f'Cannot read the SentencePiece model {path}: {error}.'
+    ) from error
+  found = processor.pad_id(), processor.eos_id(), processor.unk_id()
+  if found != (PAD_ID, EOS_ID, UNK_ID):
+    raise GenrecError(
+      f'The SentencePiece model {path} has pad, eos and unk at {found};'
+      f' expected {(PAD_ID, EOS_ID, UNK_ID)}, as T5 has them. Train one with'
+      ' these (pad_id, eos_id, unk_id), or let tokenize learn one.'
+    )
+  return model
 
 
 def count_pieces(text_model: bytes) -> int:
@@ -158,6 +183,13 @@ class RecommendationVocabulary(seqio.Vocabulary):
         ' use templates of slots alone, or text_pieces=1000.'
       )
     return self._text_processor.encode(text)
+
+  def encode_texts(self, texts: Sequence[str]) -> Ragged:
+    """Encodes texts alone, as `encode_text`, a row each."""
+    if self.text_model is None:
+      texts = [self.encode_text(text) for text in texts]
+      return Ragged.from_rows(texts)
+    return Ragged.from_rows(self._text_processor.encode(list(texts)))
 
   def encode_text_tf(self, text: tf.Tensor) -> tf.Tensor:
     """Encodes text alone, as `encode_text`, in a TensorFlow graph."""

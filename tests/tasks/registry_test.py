@@ -6,7 +6,7 @@ from genrec_jax.data import splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.ids.item_ids import ItemIds
-from genrec_jax.tasks import registry
+from genrec_jax.tasks import definitions, registry
 from genrec_jax.tasks.prompts import Template
 from genrec_jax.tokenize import tokenize
 from genrec_jax.types import GenrecError
@@ -19,8 +19,8 @@ def _no_tasks_before():
   yield
   seqio.TaskRegistry.reset()
   seqio.MixtureRegistry.reset()
-  for name in set(registry.TASKS) - set(registry.BUILTIN):
-    del registry.TASKS[name]
+  for name in set(definitions.TASKS) - set(definitions.BUILTIN):
+    del definitions.TASKS[name]
 
 
 def load(run_dir):

@@ -12,7 +12,7 @@ from genrec_jax.data.audit import LeakError
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.ids.item_ids import ItemIds
-from genrec_jax.tasks import registry, tokenization
+from genrec_jax.tasks import definitions, registry, text_pieces
 from genrec_jax.tasks.prompts import Template
 from genrec_jax.tokenize import tokenize
 from genrec_jax.types import GenrecError
@@ -21,8 +21,8 @@ from genrec_jax.types import GenrecError
 @pytest.fixture(autouse=True)
 def _builtin_tasks_alone():
   yield
-  for name in set(registry.TASKS) - set(registry.BUILTIN):
-    del registry.TASKS[name]
+  for name in set(definitions.TASKS) - set(definitions.BUILTIN):
+    del definitions.TASKS[name]
 
 
 def test_the_same_seed_writes_the_same_bytes(run_dir):
@@ -63,11 +63,11 @@ def test_text_pieces_are_learnt_from_train_items_alone(run_dir, monkeypatch):
   part[dataset.item == items[0]] = splits.UNUSED
   read = []
   monkeypatch.setattr(
-    tokenization, 'train_text_model', lambda texts, _: read.extend(texts)
+    text_pieces, 'train_text_model', lambda texts, _: read.extend(texts)
   )
   smaller = splits.Split('leave_one_out', part, dataset.fingerprint)
-  definition = registry.task_definition('sequential')
-  tokenization.learn_text_model(
+  definition = definitions.task_definition('sequential')
+  text_pieces.learn_text_model(
     {'sequential': definition.templates}, dataset, smaller, 400
   )
   names = dataset.item_names()
@@ -119,8 +119,8 @@ def test_ids_built_from_held_out_interactions_fail(run_dir):
 @pytest.mark.parametrize(
   'arguments, complaint',
   [
-    (dict(tasks='ranking'), 'sequential, top_n'),
-    (dict(templates='plian'), 'after, bought'),
+    (dict(tasks='ranking'), 'sequential_yes_no, summary, top_n'),
+    (dict(templates='plian'), 'after, basket, bought'),
     (dict(tasks=('sequential', 'top_n'), templates='plain'), "task 'top_n'"),
     (dict(tasks='top_n', num_candidates=41), '40 items'),
     (dict(max_history=0), 'at least 1'),
