@@ -118,6 +118,7 @@ def evaluate(
   seconds = time.perf_counter() - start
   invalid = check_lists(lists, cache, examples, exclude_seen, step)
 
+  cold = _held_out_targets(run_dir, examples)
   rows = {'model': lists.items}
   for baseline in fitted:
     rows[baseline.name] = protocol.recommend(
@@ -129,7 +130,7 @@ def evaluate(
     'n': len(examples),
     'subset': subset,
     'metrics': {
-      name: ranking.measure_lists(items, examples.target, examples.tied)
+      name: ranking.measure_lists(items, examples.target, examples.tied, cold)
       for name, items in rows.items()
     },
     'invalid_share': invalid,
@@ -377,6 +378,16 @@ def _fit_baseline(
   )
   user, item = splits.train_interactions(dataset, split)
   return make_baseline().fit(user, item, dataset.num_items)
+
+
+def _held_out_targets(
+  run_dir: pathlib.Path, examples: TokenExamples
+) -> np.ndarray | None:
+  """Returns which targets were held out of training; None where none was."""
+  from genrec_jax.data import splits  # late, as above
+
+  cold = splits.held_out_items(run_dir / 'dataset')
+  return np.isin(examples.target, cold) if len(cold) else None
 
 
 def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:

@@ -130,15 +130,17 @@ def measure_lists(
   recommended: Int[np.ndarray, 'E K'],
   targets: Int[np.ndarray, 'E'],
   tied: Bool[np.ndarray, 'E'],
+  cold: Bool[np.ndarray, 'E'] | None = None,
 ) -> dict[str, dict[str, float]]:
   """Returns the means at the CUTOFFS that the lists reach, over slices.
 
   The slices are 'all', 'tied' (targets of the same time as the item before
-  them, whose order is arbitrary) and 'untied'.
+  them, whose order is arbitrary) and 'untied'; and where items were held out of
+  training, 'cold' (targets that are such items) and 'warm'.
   """
   cutoffs = [k for k in CUTOFFS if k <= np.shape(recommended)[1]]
   tied = np.asarray(tied, bool)
-  return slice_metrics(
-    example_metrics(recommended, targets, cutoffs),
-    {'all': np.ones(len(tied), bool), 'tied': tied, 'untied': ~tied},
-  )
+  slices = {'all': np.ones(len(tied), bool), 'tied': tied, 'untied': ~tied}
+  if cold is not None:
+    slices |= {'cold': cold, 'warm': ~cold}
+  return slice_metrics(example_metrics(recommended, targets, cutoffs), slices)

@@ -99,9 +99,13 @@ def format_table(result: Mapping[str, Any]) -> str:
     f' {result["invalid_share"]:.0%}',
     ' ' * width + ''.join(f'{name:>11}' for name in names),
   ]
-  for name, slices in metrics.items():
-    values = ''.join(f'{slices["all"][metric]:11.4f}' for metric in names)
-    lines.append(f'{name:<{width}}{values}')
+  for part in ('all', 'cold'):
+    n = metrics['model'].get(part, {'n': 0})['n']
+    if part == 'cold' and n:
+      lines.append(f'the {n:,} targets that were held out of training:')
+    for name, slices in metrics.items() if n else ():
+      values = ''.join(f'{slices[part][metric]:11.4f}' for metric in names)
+      lines.append(f'{name:<{width}}{values}')
   return '\n'.join(lines)
 
 

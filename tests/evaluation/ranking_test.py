@@ -61,6 +61,22 @@ def test_slices_are_means_over_their_examples():
   assert slices['none'] == {'n': 0}
 
 
+def test_held_out_targets_are_a_slice_of_their_own():
+  recommended = np.array([[1, 2], [2, 1], [3, 4], [5, 6]])
+  targets = np.array([1, 1, 9, 6])
+  cold = np.array([False, True, True, False])
+  found = ranking.measure_lists(recommended, targets, ~cold, cold)
+  assert found['cold'] == {
+    'n': 2,
+    'recall@1': 0,
+    'ndcg@1': 0,
+    'precision@1': 0,
+    'mrr': 0.25,
+  }
+  assert found['warm']['n'] == 2 and found['warm']['mrr'] == 0.75
+  assert 'cold' not in ranking.measure_lists(recommended, targets, cold)
+
+
 @pytest.mark.parametrize(
   'recommended, targets, cutoffs, message',
   [
