@@ -44,6 +44,10 @@ TEST = [
   'ruff>=0.9',
 ]
 
+# `genrec count_cooccurrences`, for what one machine cannot hold. Not in 'test':
+# it brings older versions of protobuf and pyarrow along.
+BEAM = ['apache-beam>=2.60']
+
 # The peers of tools/benchmarks/id_peers.py; nothing else needs them.
 BENCH = ['faiss-cpu>=1.9', 'scikit-learn>=1.5']
 
@@ -90,6 +94,7 @@ setuptools.setup(
     'tasks': TASKS + TEXT,
     'text': TEXT,
     'report': REPORT,
+    'beam': BEAM,
     'bench': BENCH,
     'all': TASKS + TEXT + REPORT,
     'test': TASKS + TEXT + REPORT + TEST,

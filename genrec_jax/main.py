@@ -36,7 +36,8 @@ PIPELINE = (
   'recommend',
   'report',
 )
-COMMANDS = {name: f'genrec_jax.{name}' for name in (*PIPELINE, 'inspect_ids')}
+BESIDE = ('count_cooccurrences', 'inspect_ids')
+COMMANDS = {name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
