@@ -135,7 +135,7 @@ def beside_control(tables: Sequence[Mapping[str, Any]]) -> go.Figure | None:
   figure.update_yaxes(rangemode='tozero', tickformat='.0%')
   figure.update_layout(
     **{**LAYOUT, **ROOM_ABOVE, 'height': 80 + 280 * height},
-    legend=dict(orientation='h', x=0, y=-0.1 / height, yanchor='top'),
+    legend=dict(orientation='h', x=0, y=1, yref='container', yanchor='top'),
   )
   return figure
 
