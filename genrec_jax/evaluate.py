@@ -65,7 +65,7 @@ def evaluate(
     run_dir: the run directory.
     model: the model class that the checkpoint is of.
     split: 'validation' or 'test'.
-    task: whose prompts to read; by default the first of the token cache.
+    task: whose prompts to read; by default the first whose answer is an item.
     checkpoint: 'best' (on validation), 'last' or a step.
     num_beams: the length of the lists, and the width of the search.
     normalization: what a score is: 'vocabulary', 'level' or 'children'.
@@ -249,7 +249,7 @@ def choose_examples(
   """Returns the task, its examples, and what the sample is if it is one."""
   if split not in results.SPLITS:
     raise unknown_name('split', split, results.SPLITS)
-  task = cache.tasks()[0] if task is None else task
+  task = cache.item_task(task)
   examples = cache.examples(task, split)
   total = len(examples)
   if max_examples is None or max_examples >= total:

@@ -62,7 +62,7 @@ def recommend(
     num_beams: the width of the search, at least top_k.
     normalization: what a score is: 'vocabulary', 'level' or 'children'.
     exclude_seen: leave out the items of each history.
-    task: whose prompts to read; by default the first of the token cache.
+    task: whose prompts to read; by default the first whose answer is an item.
     split: 'test', or 'validation' for the state one item earlier.
     checkpoint: 'best' (on validation), 'last' or a step.
     batch_size: users decoded at once, at most.

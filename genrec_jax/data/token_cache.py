@@ -214,6 +214,24 @@ class TokenCache:
     """Returns the names of the tasks."""
     return list(self.manifest['tasks'])
 
+  def item_task(self, task: str | None = None) -> str:
+    """Returns the task of that name, or the first whose answer is an item.
+
+    Raises:
+      GenrecError: if its answer is no item, or no task's is.
+    """
+    facts = self.manifest.get('settings', {}).get('tasks', {})
+    known = [
+      name
+      for name in self.tasks()
+      if facts.get(name, {}).get('answer', 'item') == 'item'
+    ]
+    if task is None and known:
+      return known[0]
+    if task not in known:
+      raise unknown_name('task with items for answers', str(task), known)
+    return task
+
   def parts(self, task: str) -> list[str]:
     """Returns the parts that a task has."""
     if task not in self.manifest['tasks']:

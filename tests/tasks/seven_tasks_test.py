@@ -240,6 +240,13 @@ def test_data_without_what_is_asked_for_are_refused(run_dir, task, complaint):
     tokenize(run_dir=run_dir, tasks=task)
 
 
+def test_what_ranks_items_takes_a_task_that_asks_for_one(run):
+  assert run.cache.tasks()[0] == run.cache.item_task() == 'sequential'
+  assert run.cache.item_task('conversation') == 'conversation'
+  with pytest.raises(GenrecError, match='conversation, sequential, top_n'):
+    run.cache.item_task('rating')
+
+
 def test_a_text_model_of_ones_own_is_taken(run, tmp_path):
   tokenize(
     run_dir=run.directory,

@@ -264,7 +264,7 @@ def main():
   )
   model = gin.query_parameter('%MODEL').scoped_configurable_fn()
   cache = load_tokens(arguments.run_dir)
-  examples = cache.examples(cache.tasks()[0], 'test')
+  examples = cache.examples(cache.item_task(), 'test')
   item_tokens = np.asarray(cache.item_tokens)
   trie = build_trie(item_tokens)
   if arguments.checkpoint is None:
