@@ -122,11 +122,11 @@ def overview() -> str:
   """Returns the help of `genrec` itself."""
   lines = [__doc__.strip(), '', 'Commands, in the order of a run:']
   for command in PIPELINE:
-    lines.append(f'  {command:<12} {_first_sentence(COMMANDS[command])}')
+    lines.append(f'  {command:<20} {_first_sentence(COMMANDS[command])}')
   lines.append('  run          Runs all of them, one after the other.')
   lines.append('\nBeside a run:')
   for command in [name for name in COMMANDS if name not in PIPELINE]:
-    lines.append(f'  {command:<12} {_first_sentence(COMMANDS[command])}')
+    lines.append(f'  {command:<20} {_first_sentence(COMMANDS[command])}')
   lines.append('\n`genrec COMMAND --help` lists the arguments of a command.')
   return '\n'.join(lines)
 
