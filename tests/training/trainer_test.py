@@ -88,20 +88,22 @@ def test_a_killed_run_ends_with_the_same_bits(
   command = [sys.executable, script, tmp_path / 'run', compilation_cache]
   environment = os.environ | {'PYTHONPATH': os.getcwd()}
   metrics = tmp_path / 'run' / 'logs' / 'metrics.jsonl'
+  saved = tmp_path / 'run' / 'checkpoints'
   killed = subprocess.Popen(
-    [*command, '0.05'], env=environment, stdout=subprocess.DEVNULL
+    [*command, '0.1'], env=environment, stdout=subprocess.DEVNULL
   )
-  while len(writers.read_rows(metrics)) < 4:
+  # Checkpoints are written beside the steps, and may be later than their rows.
+  while len(writers.read_rows(metrics)) < 4 or not (
+    saved.exists() and checkpoints.list_checkpoints(saved)
+  ):
     assert killed.poll() is None
     time.sleep(0.01)
-  # The run is now between steps 10 and 15; it has about a second to go.
+  # The run is now at step 10 or soon after; it has about two seconds to go.
   moment = random.uniform(0, 0.9)
   time.sleep(moment)
   killed.kill()
   killed.wait()
-  assert (
-    checkpoints.find_checkpoint(tmp_path / 'run' / 'checkpoints', 'last') < 30
-  )
+  assert checkpoints.find_checkpoint(saved, 'last') < 30
   finished = subprocess.run(
     [*command, '0'], env=environment, capture_output=True, text=True
   )
