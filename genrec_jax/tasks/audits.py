@@ -55,7 +55,7 @@ def audit_examples(
   if definition.answer == 'text':
     text_audit.audit_targets(
       examples.inputs,
-      Ragged(*_without_last(examples.targets)),
+      _without_last(examples.targets),
       known=_repeat(known_texts(known, data, definition, templates), copies),
       rows=np.tile(known.rows, copies),
       name=name,
@@ -70,7 +70,6 @@ def known_texts(
 ) -> Ragged:
   """Returns the text tokens that inputs may show: columns, titles, words."""
   words = ' '.join(prompts.literal_texts(templates, definition.slots))
-  texts = [words] * len(known)
   titles = [data.titles[item] for item in known.target]
   columns = [titles] + [
     _spell(data.dataset.interactions[column].take(known.rows))
@@ -78,9 +77,9 @@ def known_texts(
     if column != definition.answer_slot
   ]
   encoded = [data.vocabulary.encode_texts(column) for column in columns]
-  encoded.append(data.vocabulary.encode_texts(texts))
+  words = np.array(data.vocabulary.encode_text(words), np.int32)
   return Ragged.from_rows(
-    np.concatenate([column[row] for column in encoded])
+    np.concatenate([*(column[row] for column in encoded), words])
     for row in range(len(known))
   )
 
@@ -93,11 +92,12 @@ def _spell(column: pa.ChunkedArray) -> list[str]:
   ]
 
 
-def _without_last(ragged: Ragged) -> tuple[np.ndarray, np.ndarray]:
-  """Returns values and offsets of the rows without their last token, eos."""
+def _without_last(ragged: Ragged) -> Ragged:
+  """Returns the rows without their last token, eos."""
   kept = np.ones(len(ragged.values), bool)
   kept[ragged.offsets[1:] - 1] = False
-  return ragged.values[kept], ragged.offsets - np.arange(len(ragged.offsets))
+  offsets = ragged.offsets - np.arange(len(ragged.offsets))
+  return Ragged(ragged.values[kept], offsets)
 
 
 def _repeat(ragged: Ragged, copies: int) -> Ragged:

@@ -44,8 +44,6 @@ class TaskDefinition:
     answer_slot: what is asked for; no input may have this slot.
     columns: of the interactions, that slots of your own read; an example must
       have a value in each.
-    of_dialogues: whether an example is a turn of a dialogue, not an
-      interaction.
   """
 
   templates: tuple[Template, ...]
@@ -54,7 +52,11 @@ class TaskDefinition:
   answer: str = 'item'
   answer_slot: str = slots.TARGET
   columns: tuple[str, ...] = ()
-  of_dialogues: bool = False
+
+  @property
+  def of_dialogues(self) -> bool:
+    """Whether an example is a turn of a dialogue, not an interaction."""
+    return 'dialogue' in self.slots
 
   def parse(
     self, templates: Iterable[Template]
@@ -92,16 +94,22 @@ ITEM = (*USER, 'item', 'title')
 def _builtin(
   name: str, answer: str, shown: Sequence[str], answer_slot: str
 ) -> TaskDefinition:
-  known = {slot: slots.SLOTS[slot] for slot in (*shown, answer_slot)}
-  if answer == 'text':
-    known[answer_slot] = slots.text_slot(answer_slot, whole=True)
   return TaskDefinition(
     prompts.builtin_templates(name),
-    known,
+    _choose_slots((*shown, answer_slot), answer_slot),
     answer=answer,
     answer_slot=answer_slot,
-    of_dialogues='dialogue' in shown,
   )
+
+
+def _choose_slots(
+  names: Iterable[str], answer_slot: str
+) -> dict[str, SlotFunction]:
+  """Returns slots by name; a text that is asked for is whole."""
+  chosen = {name: slots.SLOTS[name] for name in names}
+  if answer_slot in slots.TEXTS:
+    chosen[answer_slot] = slots.text_slot(answer_slot, whole=True)
+  return chosen
 
 
 _CHOICE = (*USER, slots.CANDIDATES)
@@ -167,7 +175,7 @@ def define_task(
     raise unknown_name('kind of answer', answer, ANSWERS)
   if isinstance(templates, str | pathlib.Path):
     templates = prompts.read_templates(templates)
-  offered = {slot: _SLOTS[slot] for slot in _OFFERS[answer]}
+  offered = _choose_slots(_OFFERS[answer], answer_slot)
   definition = TaskDefinition(
     prompts.check_templates(templates),
     {**offered, **(slots or {})},
@@ -175,14 +183,9 @@ def define_task(
     answer=answer,
     answer_slot=answer_slot,
     columns=tuple(columns),
-    of_dialogues=answer == 'reply',
   )
   definition.parse(definition.templates)
   TASKS[name] = definition
-
-
-# The name `slots` is an argument above.
-_SLOTS = slots.SLOTS
 
 
 def load_task_files(paths: Iterable[PathLike]) -> None:

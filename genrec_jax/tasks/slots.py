@@ -24,6 +24,7 @@ CANDIDATES = 'candidates'  # the slot of items to choose from, and its feature
 OFFERED = 'offered'  # the slot of an item to say yes or no to, and its feature
 LIKED = 4.0  # stars from which on a user likes an item, as the field has it
 YES, NO = 'yes', 'no'
+TEXTS = ('feature', 'explanation', 'review', 'summary')  # slots and columns
 
 
 class TokenTables:
@@ -198,10 +199,7 @@ SLOTS: dict[str, SlotFunction] = {
   'liked': liked_slot,
   OFFERED: offered_slot,
   'is_next': is_next_slot,
-  'feature': text_slot('feature'),
-  'explanation': text_slot('explanation'),
-  'review': text_slot('review'),
-  'summary': text_slot('summary'),
+  **{column: text_slot(column) for column in TEXTS},
   'dialogue': run_slot('dialogue'),
   'reply': run_slot('reply'),
 }
@@ -211,7 +209,7 @@ COLUMNS = {
   'rated_history': 'rating',
   'rating': 'rating',
   'liked': 'rating',
-  **{name: name for name in ('feature', 'explanation', 'review', 'summary')},
+  **{column: column for column in TEXTS},
 }
 
 

@@ -268,3 +268,19 @@ def test_a_text_model_of_ones_own_is_taken(run, tmp_path):
     )
   with pytest.raises(GenrecError, match=r'expected \(0, 1, 2\)'):
     tokenize(run_dir=run.directory, tasks='summary', text_model=other)
+
+
+def test_a_text_that_ones_own_task_asks_for_is_whole_in_test(tmp_path):
+  registry.define_task(
+    'own_review',
+    [Template('t', '{item} {rating}', '{review}')],
+    answer='text',
+    answer_slot='review',
+  )
+  try:
+    run = write_run(tmp_path, 'own_review', max_text=4, text_pieces=1500)
+    targets = run.cache.examples('own_review', 'test').targets
+    texts = {run.vocabulary.decode(targets[i]) for i in range(len(targets))}
+  finally:
+    del definitions.TASKS['own_review']
+  assert texts <= set(run.dataset.interactions['review'].to_pylist())
