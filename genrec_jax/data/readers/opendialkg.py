@@ -16,7 +16,7 @@ import pyarrow as pa
 from genrec_jax.data.dataset import RawTables
 from genrec_jax.data.dialogues import RAW_DIALOGUES, RECOMMENDER, SEEKER
 from genrec_jax.data.readers import json_lines
-from genrec_jax.data.readers.redial import read_info
+from genrec_jax.data.readers.redial import read_info, read_info_items
 from genrec_jax.data.readers.source import BadRows, file_name, read_source
 from genrec_jax.data.texts import MENTION, one_line
 from genrec_jax.types import PathLike
@@ -164,29 +164,4 @@ def read_items(path: PathLike) -> RawTables:
   Raises:
     GenrecError: if it is not one object of objects with names.
   """
-  bad = BadRows(path)
-  source = read_source(path, bad)
-  rows = [
-    {
-      'item_id': item,
-      'title': one_line(entry['name']),
-      'attributes': list(
-        dict.fromkeys(
-          name for field in _PEOPLE for name in entry.get(field, [])
-        )
-      ),
-      'year': entry.get('year'),
-    }
-    for item, entry in read_info(path, source.data).items()
-  ]
-  schema = pa.schema(
-    [
-      ('item_id', pa.string()),
-      ('title', pa.string()),
-      ('attributes', pa.list_(pa.string())),
-      ('year', pa.string()),
-    ]
-  )
-  return RawTables(
-    items=pa.Table.from_pylist(rows, schema), facts=source.facts(bad)
-  )
+  return read_info_items(path, _PEOPLE, 'year')

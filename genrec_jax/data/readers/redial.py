@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -140,27 +140,41 @@ def read_items(path: PathLike) -> RawTables:
   Raises:
     GenrecError: if it is not one object of objects with names.
   """
+  return read_info_items(path, ('genre', 'director', 'star'), 'plot')
+
+
+def read_info_items(
+  path: PathLike, attributes: Sequence[str], text: str
+) -> RawTables:
+  """Reads the items of an `id2info.json`.
+
+  Args:
+    path: the file.
+    attributes: the lists of names that are their attributes.
+    text: a text that is a column of its own; null where it is empty.
+
+  Raises:
+    GenrecError: if it is not one object of objects with names.
+  """
   bad = BadRows(path)
   source = read_source(path, bad)
   rows = [
     {
-      'item_id': movie,
+      'item_id': item,
       'title': one_line(info['name']),
       'attributes': list(
         dict.fromkeys(
-          name
-          for field in ('genre', 'director', 'star')
-          for name in info.get(field, [])
+          name for field in attributes for name in info.get(field, [])
         )
       ),
-      'plot': info.get('plot') or None,
+      text: info.get(text) or None,
     }
-    for movie, info in read_info(path, source.data).items()
+    for item, info in read_info(path, source.data).items()
   ]
   schema = [
     *_ITEMS,
     ('attributes', pa.list_(pa.string())),
-    ('plot', pa.string()),
+    (text, pa.string()),
   ]
   return RawTables(
     items=pa.Table.from_pylist(rows, pa.schema(schema)), facts=source.facts(bad)
