@@ -12,6 +12,7 @@ import numpy as np
 from genrec_jax import evaluate as evaluation
 from genrec_jax.data import token_cache
 from genrec_jax.data.batches import TrainBatches, suggest_buckets
+from genrec_jax.data.mixtures import mixing_rates
 from genrec_jax.training import partitioning, trainer
 from genrec_jax.types import PathLike
 
@@ -37,8 +38,11 @@ def cached_batches(
   run_dir: PathLike,
   seed: int,
   batch_size: int = 256,
-  tasks: Mapping[str, float] | None = None,
+  tasks: Sequence[str] | Mapping[str, float] | None = None,
+  rate_cap: int | None = None,
+  rate_temperature: float = 1.0,
   num_buckets: int = 5,
+  num_target_buckets: int = 2,
   bucket_boundaries: Sequence[int] | None = None,
 ) -> TrainBatches:
   """Returns this process's train batches of the run's token cache.
@@ -47,27 +51,41 @@ def cached_batches(
     run_dir: the run directory.
     seed: of the order of the examples.
     batch_size: rows of a batch over all processes.
-    tasks: rates by task; by default all tasks, each as often as it has
-      examples.
+    tasks: those to train on, all by default; or the rate of each.
+    rate_cap: where no rates are given, how many examples a task counts at
+      most; see data/mixtures.py.
+    rate_temperature: the same; a higher one makes rates more alike.
     num_buckets: input lengths that are compiled, chosen for least padding.
-    bucket_boundaries: those lengths themselves, the longest included.
+    num_target_buckets: the most target lengths, likewise.
+    bucket_boundaries: the input lengths themselves, the longest included.
   """
   cache = evaluation.load_tokens(run_dir)
   sources = {
     task: cache.examples(task, 'train') for task in tasks or cache.tasks()
   }
-  rates = tasks or {task: len(source) for task, source in sources.items()}
+  rates = tasks
+  if not isinstance(tasks, Mapping):
+    rates = mixing_rates(
+      {task: len(source) for task, source in sources.items()},
+      cap=rate_cap,
+      temperature=rate_temperature,
+    )
+  inputs, targets = (
+    np.concatenate(lengths)
+    for lengths in zip(
+      *((s.inputs.lengths, s.targets.lengths) for s in sources.values())
+    )
+  )
   if bucket_boundaries is None:
-    lengths = [source.inputs.lengths for source in sources.values()]
-    bucket_boundaries = suggest_buckets(np.concatenate(lengths), num_buckets)
+    bucket_boundaries = suggest_buckets(inputs, num_buckets)
+  target_boundaries = suggest_buckets(targets, num_target_buckets, multiple=1)
   return TrainBatches(
     [(source, rates[task]) for task, source in sources.items()],
     batch_size=batch_size,
     max_input_length=bucket_boundaries[-1],
-    max_target_length=int(
-      max(source.targets.lengths.max() for source in sources.values())
-    ),
+    max_target_length=target_boundaries[-1],
     bucket_boundaries=bucket_boundaries,
+    target_boundaries=target_boundaries,
     seed=seed,
     process_index=jax.process_index(),
     process_count=jax.process_count(),

@@ -11,5 +11,6 @@ dialogue_split  its parts of dialogues, and their examples
 audit        what fails a run whose targets leak
 text_audit   the same of texts
 token_cache  token arrays on disk, all that training needs
+mixtures     how often each task of several is trained on
 batches      length-bucketed, resumable batches of them
 """

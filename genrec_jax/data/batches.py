@@ -1,8 +1,10 @@
 """Batches of token examples: length-bucketed, resumable, deterministic.
 
 Padding is the largest waste in training on short histories, so that examples
-of like length go together: a batch is padded to the boundary of its bucket,
-and a training step is compiled once a boundary.
+of like length go together: a batch is padded to the boundaries of its bucket,
+one of inputs and one of targets, and a training step is compiled once a pair
+of them. Where a mixture asks for items and for texts, two boundaries of targets
+keep the items of two tokens from being padded to the longest text.
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ class TrainBatches:
   Batch number n is a pure function of the settings, the seed and n, so that
   to resume is to set a counter. An epoch visits each example at least once: a
   seeded permutation of the examples, of which the first few are repeated to
-  fill the last batch, is grouped by bucket (stably, shortest first) and cut
-  into batches; the batches come in shuffled order. Where a cut falls between
-  two buckets, that batch is padded to the longer.
+  fill the last batch, is grouped by bucket (stably, shortest inputs first,
+  among these the shortest targets) and cut into batches; the batches come in
+  shuffled order. Where a cut falls between buckets, that batch is padded to
+  the longest of them.
 
   Of several sources, each batch comes from one, drawn by rate.
   """
@@ -62,6 +65,7 @@ class TrainBatches:
     max_input_length: int,
     max_target_length: int,
     bucket_boundaries: Sequence[int] = (),
+    target_boundaries: Sequence[int] = (),
     seed: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -72,9 +76,10 @@ class TrainBatches:
       examples: the source, or several with their rates.
       batch_size: rows of the global batch, B.
       max_input_length: no input may be longer.
-      max_target_length: all targets are padded to this.
+      max_target_length: no target may be longer.
       bucket_boundaries: input lengths to pad to, for example from
         `suggest_buckets`; `max_input_length` is added where it is missing.
+      target_boundaries: target lengths to pad to, likewise.
       seed: of the order of the examples.
       process_index: which share of the global batch to yield.
       process_count: number of equal shares.
@@ -89,7 +94,12 @@ class TrainBatches:
         f'batch_size={batch_size} is not a positive multiple of the'
         f' {process_count} processes; choose one that is.'
       )
-    boundaries = _check_boundaries(bucket_boundaries, max_input_length)
+    boundaries = (
+      _check_boundaries('bucket', bucket_boundaries, 'input', max_input_length),
+      _check_boundaries(
+        'target', target_boundaries, 'target', max_target_length
+      ),
+    )
     rates = np.array([rate for _, rate in examples], np.float64)
     if not (rates > 0).all():
       raise GenrecError(
@@ -106,14 +116,20 @@ class TrainBatches:
         _Source(
           source,
           # The bucket of length 3 with boundaries (4, 8) is 0, of 4 also.
-          np.searchsorted(boundaries, source.inputs.lengths).astype(np.int16),
+          np.stack(
+            [
+              np.searchsorted(limits, lengths).astype(np.int16)
+              for limits, lengths in zip(
+                boundaries, (source.inputs.lengths, source.targets.lengths)
+              )
+            ]
+          ),
           batch_size,
           seed=(seed, len(self._sources)),
         )
       )
     self._boundaries = boundaries
     self._probabilities = rates / rates.sum()
-    self._max_target_length = max_target_length
     self._share = np.s_[
       process_index * batch_size // process_count : (process_index + 1)
       * batch_size
@@ -128,8 +144,8 @@ class TrainBatches:
     self._settings = {
       'seed': seed,
       'batch_size': batch_size,
-      'bucket_boundaries': list(boundaries),
-      'max_target_length': max_target_length,
+      'bucket_boundaries': list(boundaries[0]),
+      'target_boundaries': list(boundaries[1]),
       'mixture_rates': rates.tolist(),
       'examples': artifacts.arrays_sha256(
         *(
@@ -161,13 +177,10 @@ class TrainBatches:
   def batch(self, number: int) -> Batch:
     """Returns this process's rows of the global batch of that number."""
     source, turn = self._source_and_turn(number)
-    rows, bucket = source.rows(turn)
-    return _make_batch(
-      source.examples,
-      rows[self._share],
-      self._boundaries[bucket],
-      self._max_target_length,
-    )
+    rows = source.rows(turn)
+    buckets = source.buckets[:, rows].max(axis=1)
+    lengths = (b[i] for b, i in zip(self._boundaries, buckets))
+    return _make_batch(source.examples, rows[self._share], *lengths)
 
   def get_state(self) -> dict[str, Any]:
     """Returns the position and what it depends on, JSON values."""
@@ -207,10 +220,14 @@ class TrainBatches:
 
 @dataclasses.dataclass
 class _Source:
-  """The order of one source's examples, an epoch at a time."""
+  """The order of one source's examples, an epoch at a time.
+
+  Attributes:
+    buckets: of each example, by the length of its input and of its target.
+  """
 
   examples: TokenExamples
-  bucket: Int[np.ndarray, 'E']
+  buckets: Int[np.ndarray, '2 E']
   batch_size: int
   seed: tuple[int, int]
   epoch: int = -1
@@ -220,8 +237,8 @@ class _Source:
   def num_batches(self) -> int:
     return -(-len(self.examples) // self.batch_size)
 
-  def rows(self, turn: int) -> tuple[Int64[np.ndarray, 'B'], int]:
-    """Returns the examples of this source's batch and their largest bucket."""
+  def rows(self, turn: int) -> Int64[np.ndarray, 'B']:
+    """Returns the examples of this source's batch of that number."""
     epoch, place = divmod(turn, self.num_batches)
     if epoch != self.epoch:
       random = np.random.default_rng([*self.seed, epoch])
@@ -229,12 +246,11 @@ class _Source:
         random.permutation(len(self.examples)),
         self.num_batches * self.batch_size,
       )
-      order = order[np.argsort(self.bucket[order], kind='stable')]
+      order = order[np.lexsort(self.buckets[::-1, order])]
       order = order.reshape(self.num_batches, self.batch_size)
       self.order = random.permutation(order, axis=0)
       self.epoch = epoch
-    rows = self.order[place]
-    return rows, self.bucket[rows].max()
+    return self.order[place]
 
 
 def eval_batches(
@@ -259,7 +275,9 @@ def eval_batches(
     )
   if max_target_length is None:
     max_target_length = int(examples.targets.lengths.max(initial=1))
-  boundaries = _check_boundaries(bucket_boundaries, max_input_length)
+  boundaries = _check_boundaries(
+    'bucket', bucket_boundaries, 'input', max_input_length
+  )
   _check_lengths('inputs', examples.inputs.lengths, max_input_length)
   _check_lengths('targets', examples.targets.lengths, max_target_length)
   bucket = np.searchsorted(boundaries, examples.inputs.lengths)
@@ -278,7 +296,7 @@ def suggest_buckets(
   """Returns the bucket boundaries that leave the fewest padding tokens.
 
   Args:
-    lengths: of the inputs of the examples.
+    lengths: of the inputs of the examples, or of their targets.
     num_buckets: the most boundaries, each of which costs a compilation.
     multiple: boundaries are multiples of this.
 
@@ -328,19 +346,19 @@ def _make_batch(
 
 
 def _check_boundaries(
-  boundaries: Sequence[int], max_input_length: int
+  name: str, boundaries: Sequence[int], what: str, longest: int
 ) -> tuple[int, ...]:
   boundaries = tuple(boundaries)
   if any(b <= a for a, b in zip((0, *boundaries), boundaries)) or (
-    boundaries and boundaries[-1] > max_input_length
+    boundaries and boundaries[-1] > longest
   ):
     raise GenrecError(
-      f'Got bucket_boundaries={boundaries}, expected ascending lengths up to'
-      f' max_input_length={max_input_length}.'
+      f'Got {name}_boundaries={boundaries}, expected ascending lengths up to'
+      f' max_{what}_length={longest}.'
     )
-  if boundaries and boundaries[-1] == max_input_length:
+  if boundaries and boundaries[-1] == longest:
     return boundaries
-  return (*boundaries, max_input_length)
+  return (*boundaries, longest)
 
 
 def _check_lengths(

@@ -19,6 +19,7 @@ import seqio
 
 from genrec_jax.data import splits
 from genrec_jax.data.dataset import Dataset
+from genrec_jax.data.mixtures import mixing_rates
 from genrec_jax.data.splits import Split
 from genrec_jax.data.token_cache import PARTS, TokenCache
 from genrec_jax.ids.item_ids import ItemIds, TokenLayout
@@ -192,7 +193,12 @@ def _measures(answer: str, data: TaskData):
 
 
 def register_tasks(
-  run_dir: PathLike, *, name: str, task_files: Sequence[PathLike] = ()
+  run_dir: PathLike,
+  *,
+  name: str,
+  task_files: Sequence[PathLike] = (),
+  rate_cap: int | None = None,
+  rate_temperature: float = 1.0,
 ) -> list[str]:
   """Registers the tasks of a run with SeqIO, as its token cache was made.
 
@@ -200,10 +206,13 @@ def register_tasks(
     run_dir: a run directory with `dataset`, `ids` and `tokens`.
     name: the first part of the names.
     task_files: Python files that define tasks of your own.
+    rate_cap: how many examples a task counts at most in the mixture.
+    rate_temperature: a higher one makes the rates more alike; see
+      data/mixtures.py for both.
 
   Returns:
     The names: of each task that was tokenized `<name>_<task>`, and of the
-    mixture of them all, in equal parts, `<name>_all`.
+    mixture of them all, by the number of their examples, `<name>_all`.
 
   Raises:
     GenrecError: if an artefact is missing, they do not belong together, or a
@@ -243,7 +252,15 @@ def register_tasks(
       max_answer=settings['max_answer'],
     )
     _register(seqio.TaskRegistry, provider)
-  mixture = seqio.Mixture(f'{name}_all', names, default_rate=1.0)
+  rates = mixing_rates(
+    {
+      f'{name}_{task}': c['train']
+      for task, c in cache.manifest['tasks'].items()
+    },
+    cap=rate_cap,
+    temperature=rate_temperature,
+  )
+  mixture = seqio.Mixture(f'{name}_all', [*rates.items()])
   _register(seqio.MixtureRegistry, mixture)
   return [*names, mixture.name]
 

@@ -139,7 +139,13 @@ def test_seed_decides_the_order():
 
 
 @pytest.mark.parametrize(
-  'changes', [{'seed': 4}, {'batch_size': 16}, {'bucket_boundaries': (8,)}]
+  'changes',
+  [
+    {'seed': 4},
+    {'batch_size': 16},
+    {'bucket_boundaries': (8,)},
+    {'target_boundaries': (2,)},
+  ],
 )
 def test_refuses_a_position_among_other_batches(changes):
   examples = make_examples(LENGTHS)
@@ -178,6 +184,28 @@ def test_mixture_follows_its_rates():
   seen = first_tokens([b for b, s in zip(taken, from_second) if s])
   counts = np.bincount(seen[: 3 * 8] - 1001, minlength=20)
   assert counts.min() == 1 and counts.max() <= 2
+
+
+def test_items_are_not_padded_to_the_longest_text():
+  texts = make_examples(LENGTHS[:40], target_length=20, first=1001)
+  sources = [(make_examples(LENGTHS, target_length=2), 1.0), (texts, 1.0)]
+  iterator = make_batches(
+    sources, max_target_length=20, target_boundaries=(2, 9)
+  )
+  widths = set()
+  for batch in take(iterator, 100):
+    width = batch['decoder_target_tokens'].shape[1]
+    longest = (batch['decoder_target_tokens'] > 0).sum(axis=1).max()
+    assert longest <= width
+    if batch['encoder_input_tokens'][0, 0] <= 1000:
+      assert width == 2
+    widths.add(width)
+  assert widths == {2, 9, 20}
+
+
+def test_too_long_targets_are_refused():
+  with pytest.raises(GenrecError, match='max_target_length'):
+    make_batches(make_examples(LENGTHS), max_target_length=2)
 
 
 def test_too_long_inputs_are_refused():
