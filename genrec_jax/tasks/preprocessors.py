@@ -13,6 +13,7 @@ from genrec_jax.tasks.prompts import Slot, Template
 from genrec_jax.tasks.slots import (
   CANDIDATES,
   OFFERED,
+  RETRIEVED_ITEMS,
   TokenTables,
   sample_unseen,
   shuffle,
@@ -40,7 +41,8 @@ def draw_candidates(*, num_candidates: int, num_items: int) -> Preprocessor:
   """Returns a preprocessor that adds `candidates`: what to choose from.
 
   They are the target and different random items that the user has not had
-  (fewer than `num_candidates` where fewer are left), in random order.
+  (fewer than `num_candidates` where fewer are left), in random order. An
+  example that has candidates keeps them.
   """
   if not 2 <= num_candidates <= num_items:
     raise GenrecError(
@@ -50,6 +52,8 @@ def draw_candidates(*, num_candidates: int, num_items: int) -> Preprocessor:
 
   @seqio.map_over_dataset(num_seeds=1)
   def draw(example, seed):
+    if CANDIDATES in example:
+      return example
     seed = _example_seed(example, seed)
     target = example['target'][None]
     negatives = sample_unseen(
@@ -70,11 +74,14 @@ def draw_candidates(*, num_candidates: int, num_items: int) -> Preprocessor:
 def offer_item(*, num_items: int) -> Preprocessor:
   """Returns a preprocessor that adds `offered`: an item to say yes or no to.
 
-  It is the target, or as often an item that the user has not had.
+  It is the target, or as often an item that the user has not had. An example
+  that has an item offered keeps it.
   """
 
   @seqio.map_over_dataset(num_seeds=1)
   def offer(example, seed):
+    if OFFERED in example:
+      return example
     seed = _example_seed(example, seed)
     target = example['target']
     other = sample_unseen(
@@ -102,8 +109,8 @@ def write_prompts(
 ) -> Preprocessor:
   """Returns a preprocessor that adds `inputs` and `targets`, int32 tokens.
 
-  It empties `candidates` where the template does not show them. An answer
-  that is no item is followed by eos.
+  It empties `candidates` and `retrieved_items` where the template does not
+  show them. An answer that is no item is followed by eos.
 
   Args:
     templates: the formulations.
@@ -141,7 +148,10 @@ def write_prompts(
     if not isinstance(part, Slot)
   }
 
-  offers = tf.constant([Slot(CANDIDATES) in inputs for inputs, _ in parsed])
+  offers = {
+    name: tf.constant([Slot(name) in inputs for inputs, _ in parsed])
+    for name in (CANDIDATES, RETRIEVED_ITEMS)
+  }
 
   def end_answer(answer, is_train):
     if max_answer is not None:
@@ -184,9 +194,10 @@ def write_prompts(
     if definition.answer != 'item':
       targets = end_answer(targets, example['train'])
     written = {**example, 'inputs': inputs, 'targets': targets}
-    if CANDIDATES in example:
-      shown = tf.where(offers[template], tf.size(example[CANDIDATES]), 0)
-      written[CANDIDATES] = example[CANDIDATES][:shown]
+    for name in offers:
+      if name in example:
+        shown = tf.where(offers[name][template], tf.size(example[name]), 0)
+        written[name] = example[name][:shown]
     return written
 
   return write

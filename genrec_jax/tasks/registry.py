@@ -10,20 +10,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import seqio
 
-from genrec_jax.data import splits
+from genrec_jax.data import attributes, splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.mixtures import mixing_rates
 from genrec_jax.data.splits import Split
 from genrec_jax.data.token_cache import PARTS, TokenCache
 from genrec_jax.ids.item_ids import ItemIds, TokenLayout
-from genrec_jax.tasks import dialogues, metrics, prompts, sources
+from genrec_jax.tasks import dialogues, metrics, prompts, retrieved, sources
 from genrec_jax.tasks import preprocessors as preprocessors_module
 from genrec_jax.tasks.definitions import (
   TaskDefinition,
@@ -32,7 +33,14 @@ from genrec_jax.tasks.definitions import (
   task_definition,
 )
 from genrec_jax.tasks.prompts import Slot, Template
-from genrec_jax.tasks.slots import CANDIDATES, OFFERED, TokenTables
+from genrec_jax.tasks.slots import (
+  CANDIDATES,
+  OFFERED,
+  RETRIEVED_ITEMS,
+  RETRIEVED_TEXT,
+  WANTED,
+  TokenTables,
+)
 from genrec_jax.tasks.vocabulary import RecommendationVocabulary
 from genrec_jax.types import GenrecError, PathLike
 
@@ -40,6 +48,7 @@ __all__ = [
   'TaskData',
   'TaskDefinition',
   'define_task',
+  'load_task_data',
   'load_task_files',
   'make_task',
   'register_tasks',
@@ -77,18 +86,63 @@ class TaskData:
     templates: Sequence[Template],
     *,
     max_text: int,
+    found: Mapping[str, retrieved.Retrieved] | None = None,
+    wanted: str = 'attributes',
   ) -> seqio.FunctionDataSource:
-    """Returns the source of those examples, of all parts."""
+    """Returns the source of those examples, of all parts.
+
+    Args:
+      definition: what is asked.
+      templates: those chosen.
+      max_text: how many tokens of a dialogue are shown.
+      found: what was retrieved for each part.
+      wanted: the column of the items that wishes are drawn from.
+    """
     parts = {part: self.examples(definition, templates, part) for part in PARTS}
+    more = {
+      part: dict(found[part].features()) if found else {} for part in parts
+    }
+    if any(prompts.uses(template, [WANTED]) for template in templates):
+      for part, examples in parts.items():
+        more[part][WANTED] = self.wishes(examples, wanted)
     if definition.of_dialogues:
       return sources.dialogues_source(
         parts,
         dialogues.tokenize_examples(
           self.dataset, self.ids, self.vocabulary, parts, max_text=max_text
         ),
+        more,
       )
     columns = definition.needed_columns(templates)
-    return sources.interactions_source(self.dataset, parts, columns)
+    return sources.interactions_source(self.dataset, parts, columns, more)
+
+  def wishes(
+    self, examples: sources.Examples | sources.DialogueTargets, column: str
+  ) -> list[str]:
+    """Returns an attribute of each target, '' where it has none."""
+    known = attributes.read_attributes(self.dataset.items, column)
+    values = [*known.values, '']
+    drawn = attributes.draw_wishes(known, examples.user, examples.target)
+    return [values[number] for number in drawn]
+
+  def retrieve(
+    self,
+    definition: TaskDefinition,
+    templates: Sequence[Template],
+    settings: Mapping[str, Any],
+  ) -> dict[str, retrieved.Retrieved]:
+    """Returns what is retrieved for all parts, by the settings of a cache."""
+    names = [f.name for f in dataclasses.fields(retrieved.RetrievalSettings)]
+    return retrieved.retrieve(
+      self,
+      definition,
+      templates,
+      {part: self.examples(definition, templates, part) for part in PARTS},
+      retrieved.RetrievalSettings(
+        **{name: settings[name] for name in names if name in settings}
+      ),
+      max_history=settings['max_history'],
+    )
 
   @functools.cached_property
   def titles(self) -> list[str]:
@@ -109,10 +163,13 @@ def make_task(
   data: TaskData,
   *,
   templates: Sequence[Template] | None = None,
+  source: seqio.DataSource | None = None,
   max_history: int = 20,
   num_candidates: int = 20,
   max_text: int = 128,
   max_answer: int = 64,
+  found: Mapping[str, retrieved.Retrieved] | None = None,
+  wanted: str = 'attributes',
 ) -> seqio.Task:
   """Returns the SeqIO task of a definition and data.
 
@@ -122,6 +179,8 @@ def make_task(
     data: of what.
     templates: those to use, of the definition's; None for all seen. The first
       is the one of validation and test examples.
+    source: of examples as sources.py describes them; None for those of the
+      data.
     max_history: how many of the last items a prompt shows at most.
     num_candidates: how many items there are to choose from, the target
       included, where a template has {candidates}.
@@ -129,6 +188,13 @@ def make_task(
       a text, the last of a dialogue.
     max_answer: how many tokens of an answer that is no item are learnt, eos
       included; in validation and test it is whole.
+    found: what `retrieved.retrieve` returned for these templates; needed by
+      those that show what is retrieved.
+    wanted: the column of the items that {wanted} is drawn from.
+
+  Raises:
+    GenrecError: if templates show what was not retrieved, or a setting is out
+      of its range.
   """
   if templates is None:
     templates = prompts.choose_templates(definition.templates, None)
@@ -141,6 +207,12 @@ def make_task(
     for side in sides
     for part in side
   }
+  for slot in (RETRIEVED_ITEMS, RETRIEVED_TEXT):
+    if Slot(slot) in shown and source is None and found is None:
+      raise GenrecError(
+        f'The templates of {name!r} show {{{slot}}}, but nothing was retrieved;'
+        ' pass found=retrieved.retrieve(…).'
+      )
   num_items = data.ids.num_items
   if Slot(CANDIDATES) in shown:
     steps.append(
@@ -164,7 +236,10 @@ def make_task(
   postprocess, metric_fns = _measures(definition.answer, data)
   return seqio.Task(
     name,
-    source=data.source(definition, templates, max_text=max_text),
+    source=source
+    or data.source(
+      definition, templates, max_text=max_text, found=found, wanted=wanted
+    ),
     preprocessors=steps,
     output_features={'inputs': feature, 'targets': feature},
     postprocess_fn=postprocess,
@@ -190,6 +265,31 @@ def _measures(answer: str, data: TaskData):
   if answer == 'yes_no':
     return metrics.strip_text, [metrics.accuracy_metric]
   return metrics.strip_text, [metrics.text_metric]
+
+
+def load_task_data(run_dir: PathLike) -> tuple[TaskData, TokenCache]:
+  """Reads the artefacts of a run that its tasks are made of.
+
+  Raises:
+    GenrecError: if one is missing, or they do not belong together.
+  """
+  run_dir = pathlib.Path(run_dir)
+  dataset = Dataset.load(run_dir / 'dataset')
+  split = splits.load_split(run_dir / 'dataset', dataset)
+  ids = ItemIds.load(run_dir / 'ids')
+  cache = TokenCache.load(
+    run_dir / 'tokens',
+    inputs={
+      'dataset': dataset.fingerprint,
+      'split': split.fingerprint,
+      'ids': ids.fingerprint,
+    },
+  )
+  model = cache.text_model
+  vocabulary = RecommendationVocabulary(
+    TokenLayout.from_dict(cache.layout), model and model.read_bytes()
+  )
+  return TaskData(dataset, split, ids, vocabulary), cache
 
 
 def register_tasks(
@@ -219,37 +319,24 @@ def register_tasks(
       name is registered already.
   """
   load_task_files(task_files)
-  run_dir = pathlib.Path(run_dir)
-  dataset = Dataset.load(run_dir / 'dataset')
-  split = splits.load_split(run_dir / 'dataset', dataset)
-  ids = ItemIds.load(run_dir / 'ids')
-  cache = TokenCache.load(
-    run_dir / 'tokens',
-    inputs={
-      'dataset': dataset.fingerprint,
-      'split': split.fingerprint,
-      'ids': ids.fingerprint,
-    },
-  )
-  model = cache.text_model
-  vocabulary = RecommendationVocabulary(
-    TokenLayout.from_dict(cache.layout), model and model.read_bytes()
-  )
-  data = TaskData(dataset, split, ids, vocabulary)
+  data, cache = load_task_data(run_dir)
   settings = cache.manifest['settings']
   names = []
   for task, chosen in settings['templates'].items():
     definition = task_definition(task)
     names.append(f'{name}_{task}')
+    templates = prompts.choose_templates(definition.templates, chosen)
     provider = make_task(
       names[-1],
       definition,
       data,
-      templates=prompts.choose_templates(definition.templates, chosen),
+      templates=templates,
       max_history=settings['max_history'],
       num_candidates=settings['num_candidates'],
       max_text=settings['max_text'],
       max_answer=settings['max_answer'],
+      found=data.retrieve(definition, templates, settings),
+      wanted=settings.get('wanted', 'attributes'),
     )
     _register(seqio.TaskRegistry, provider)
   rates = mixing_rates(
