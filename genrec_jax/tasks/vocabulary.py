@@ -198,7 +198,7 @@ class RecommendationVocabulary(seqio.Vocabulary):
         'The vocabulary has no text pieces, but a slot takes text; tokenize'
         ' with text_pieces=1000.'
       )
-    return tf_text.SentencepieceTokenizer(self.text_model).tokenize(text)
+    return self._text_tokenizer.tokenize(text)
 
   def decode(self, ids):
     """Decodes [L] to a string, or [K, L] to K strings."""
@@ -219,10 +219,10 @@ class RecommendationVocabulary(seqio.Vocabulary):
     return self._processor.decode(list(ids))
 
   def _encode_tf(self, s: tf.Tensor) -> tf.Tensor:
-    return tf_text.SentencepieceTokenizer(self._model).tokenize(s)
+    return self._tokenizer.tokenize(s)
 
   def _decode_tf(self, ids: tf.Tensor) -> tf.Tensor:
-    return tf_text.SentencepieceTokenizer(self._model).detokenize(ids)
+    return self._tokenizer.detokenize(ids)
 
   @functools.cached_property
   def _model(self) -> bytes:
@@ -263,6 +263,18 @@ class RecommendationVocabulary(seqio.Vocabulary):
   @functools.cached_property
   def _text_processor(self) -> sentencepiece.SentencePieceProcessor:
     return sentencepiece.SentencePieceProcessor(model_proto=self.text_model)
+
+  # Loaded once, outside of the graphs that use them: every slot of every
+  # template would load the model anew, and tell so.
+  @functools.cached_property
+  def _tokenizer(self) -> tf_text.SentencepieceTokenizer:
+    with tf.init_scope():
+      return tf_text.SentencepieceTokenizer(self._model)
+
+  @functools.cached_property
+  def _text_tokenizer(self) -> tf_text.SentencepieceTokenizer:
+    with tf.init_scope():
+      return tf_text.SentencepieceTokenizer(self.text_model)
 
   def __getstate__(self):
     # SeqIO and gin copy vocabularies; processors are made again.
