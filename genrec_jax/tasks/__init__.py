@@ -10,5 +10,6 @@ without them, from a token cache. In reading order:
   preprocessors  history truncation; writing inputs and targets
   metrics        token ids back to items; ranking metrics for SeqIO
   registry       task definitions, and tasks made of them
+  requests       examples of what a person passes or types
   online         training batches straight from a task
 """
