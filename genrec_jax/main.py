@@ -36,7 +36,7 @@ PIPELINE = (
   'recommend',
   'report',
 )
-BESIDE = ('count_cooccurrences', 'inspect_ids')
+BESIDE = ('add_items', 'count_cooccurrences', 'inspect_ids')
 COMMANDS = {name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)}
 
 

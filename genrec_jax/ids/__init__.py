@@ -24,6 +24,7 @@ users                  user codes: hashed, or by the methods for items
 For items and users that come later:
 cold_start             what is known of them, and the codes that follow
 free_codes             codes that no item has: the nearest, or by vote
+new_items              the items that were added to a run, on disk
 quantizer              codebooks, kept with the ids
 
 What the codes mean:

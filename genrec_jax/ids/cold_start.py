@@ -115,16 +115,27 @@ def from_interactions(
   return _among(ids, alike)
 
 
-def new_codes(ids: ItemIds, evidence: Evidence) -> Int[np.ndarray, 'n L']:
+def new_codes(
+  ids: ItemIds,
+  evidence: Evidence,
+  *,
+  taken: Int[np.ndarray, 'm L'] | None = None,
+) -> Int[np.ndarray, 'n L']:
   """Returns the codes of new items; those of the others stay as they are.
 
-  Items get them in their order. Items of which nothing is known get the first
-  codes that are free.
+  Items get them in their order, so adding items one by one gives what adding
+  them at once does. Items of which nothing is known get the first codes that
+  are free.
+
+  Args:
+    ids: the ids that are given.
+    evidence: what is known of the new items.
+    taken: the codes of items that were added before.
 
   Raises:
     GenrecError: if there are not enough free codes.
   """
-  free = FreeCodes(ids)
+  free = FreeCodes(ids, taken)
   if ids.quantizer is not None and evidence.vectors is not None:
     codes = [
       free.take_nearest(row, ids.quantizer.codebooks)

@@ -94,22 +94,7 @@ def file_vectors(
     if value not in ('error', other):
       raise GenrecError(f"{name}={value!r}; expected 'error' or {other!r}.")
   path = pathlib.Path(path)
-  try:
-    if path.suffix == '.npy':
-      ids, vectors = _read_npy(path)
-    elif path.suffix == '.parquet':
-      ids, vectors = _read_parquet(path, id_column, vector_columns)
-    else:
-      raise GenrecError(
-        f'Item vectors at {path} have an unknown format; expected a file'
-        ' NAME.npy or NAME.parquet.'
-      )
-  except (pa.ArrowInvalid, OSError, ValueError) as error:
-    if isinstance(error, GenrecError):
-      raise
-    raise GenrecError(f'Cannot read item vectors from {path}: {error}') from (
-      error
-    )
+  ids, vectors = read_vectors(path, id_column, vector_columns)
   source = f'the item vectors of {path}'
   if ids is not None:
     if items is None:
@@ -122,6 +107,77 @@ def file_vectors(
     vectors = _aligned(path, ids, vectors, names, missing, unknown)
   check_vectors(vectors, num_items, source=source)
   return np.array(vectors, np.float32)
+
+
+def read_vectors(
+  path: PathLike,
+  id_column: str = 'item_id',
+  vector_columns: Sequence[str] | None = None,
+) -> tuple[pa.Array | None, np.ndarray]:
+  """Reads a file of vectors as it is; see `file_vectors`.
+
+  Returns:
+    The item id of each row, None where the file names none, and the rows.
+
+  Raises:
+    GenrecError: if the file cannot be read.
+  """
+  path = pathlib.Path(path)
+  try:
+    if path.suffix == '.npy':
+      return _read_npy(path)
+    if path.suffix == '.parquet':
+      return _read_parquet(path, id_column, vector_columns)
+  except (pa.ArrowInvalid, OSError, ValueError) as error:
+    if isinstance(error, GenrecError):
+      raise
+    raise GenrecError(f'Cannot read item vectors from {path}: {error}') from (
+      error
+    )
+  raise GenrecError(
+    f'Item vectors at {path} have an unknown format; expected a file'
+    ' NAME.npy or NAME.parquet.'
+  )
+
+
+def new_item_vectors(
+  path: PathLike, names: pa.ChunkedArray, width: int | None
+) -> Float[np.ndarray, 'n D']:
+  """Reads the vectors of new items: zeros for those that the file lacks.
+
+  Args:
+    path: as for `file_vectors`; a .npy file without ids has a row for each.
+    names: the ids of the new items; others in the file are left out.
+    width: how many numbers a vector must have; None for any.
+
+  Raises:
+    GenrecError: if the file cannot be read or names none of the items, or
+      vectors are of another width, or hold what is no finite number.
+  """
+  ids, vectors = read_vectors(path)
+  num_rows = len(names if ids is None else ids)
+  shape = [num_rows, 'D' if width is None else width]
+  if (
+    vectors.ndim != 2
+    or len(vectors) != num_rows
+    or (width is not None and vectors.shape[1] != width)
+  ):
+    raise GenrecError(
+      f'The vectors of {path} have the shape {list(vectors.shape)}; expected'
+      f' {shape}: a row for each {"new item" if ids is None else "id"}, as wide'
+      ' as those that the ids were made from.'
+    )
+  finite = np.isfinite(np.asarray(vectors, np.float32)).all(axis=1)
+  if not finite.all():
+    row = int(np.flatnonzero(~finite)[0])
+    raise GenrecError(
+      f'The vectors of {path} hold NaN or infinity in {(~finite).sum()} rows,'
+      f' the first in row {row}; mend them, or leave these items out of the'
+      ' file.'
+    )
+  if ids is None:
+    return np.array(vectors, np.float32)
+  return _aligned(path, ids, vectors, names, 'zero', 'ignore')
 
 
 def text_vectors(

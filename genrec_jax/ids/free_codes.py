@@ -24,11 +24,14 @@ class FreeCodes:
 
   Args:
     ids: the ids that are given.
+    taken: further codes that are, of items that were added to them.
   """
 
-  def __init__(self, ids: ItemIds):
-    order = np.lexsort(ids.codes.T[::-1])
-    self._given = ids.codes[order]
+  def __init__(self, ids: ItemIds, taken: Int[np.ndarray, 'm L'] | None = None):
+    codes = ids.codes
+    if taken is not None:
+      codes = np.concatenate([codes, taken])
+    self._given = codes[np.lexsort(codes.T[::-1])]
     self._sizes = ids.codebook_sizes
     self._may_end = bool((ids.codes < 0).any())
     # New ones: of each prefix, how many have which code after it.

@@ -13,5 +13,6 @@ redial            ReDial's dialogues
 opendialkg        OpenDialKG's dialogues
 item_attributes   one JSON object {item: [attribute, ...]}
 parquet           Parquet by a column mapping
+new_items         items that come later, and who took them first
 tfds              any TensorFlow Datasets data set by a field mapping
 """
