@@ -31,8 +31,14 @@ TASKS = [
   'tensorflow-datasets>=4.9.7',
 ]
 
-# What measuring generated texts needs, and the baseline that copies one.
-TEXT = ['rouge-score>=0.1.2', 'sacrebleu>=2.5', 'scikit-learn>=1.5']
+# What reading and measuring generated texts needs, and the baseline that
+# copies one.
+TEXT = [
+  'rouge-score>=0.1.2',
+  'sacrebleu>=2.5',
+  'scikit-learn>=1.5',
+  'sentencepiece>=0.2',
+]
 
 REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
 
@@ -66,14 +72,17 @@ setuptools.setup(
   # gin-config when a command runs from the root.
   packages=[
     'genrec_jax',
+    'genrec_jax.answering',
     'genrec_jax.baselines',
     'genrec_jax.data',
     'genrec_jax.data.readers',
     'genrec_jax.decoding',
     'genrec_jax.evaluation',
     'genrec_jax.ids',
+    'genrec_jax.measuring',
     'genrec_jax.models',
     'genrec_jax.reporting',
+    'genrec_jax.retrieval',
     'genrec_jax.tasks',
     'genrec_jax.training',
     'genrec_jax._configs',

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import flax.core
-import flax.traverse_util
 import jax
 import numpy as np
 
 from genrec_jax import artifacts
+from genrec_jax.answering.items import check_lists
+from genrec_jax.answering.run import (
+  choose_examples,
+  load_params,
+  load_tokens,
+  place_on,
+)
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.popularity import Popularity
 from genrec_jax.data.token_cache import TokenCache, TokenExamples
 from genrec_jax.decoding.recommend import (
-  Lists,
   make_recommend_fn,
   recommend_examples,
-  take_examples,
   trie_of_tokens,
 )
 from genrec_jax.evaluation import ranking, results
-from genrec_jax.training import checkpoints, partitioning
-from genrec_jax.types import GenrecError, PathLike, unknown_name
+from genrec_jax.training import partitioning
+from genrec_jax.types import GenrecError, PathLike
 
 PyTree = Any
 
@@ -224,87 +226,6 @@ def make_evaluate_fn(
   return evaluate_params
 
 
-def load_tokens(run_dir: PathLike) -> TokenCache:
-  """Opens a run's token cache; checks it against the run's data and ids.
-
-  Raises:
-    GenrecError: if there is none, or data or ids have been made anew since.
-  """
-  run_dir = pathlib.Path(run_dir)
-  inputs = {
-    kind: artifacts.read_manifest(run_dir / kind, kind)['fingerprint']
-    for kind in ('dataset', 'ids')
-    if (run_dir / kind / artifacts.MANIFEST).exists()
-  }
-  return TokenCache.load(run_dir / 'tokens', inputs=inputs)
-
-
-def choose_examples(
-  cache: TokenCache,
-  task: str | None,
-  split: str,
-  max_examples: int | None,
-  seed: int,
-) -> tuple[str, TokenExamples, dict[str, int] | None]:
-  """Returns the task, its examples, and what the sample is if it is one."""
-  if split not in results.SPLITS:
-    raise unknown_name('split', split, results.SPLITS)
-  task = cache.item_task(task)
-  examples = cache.examples(task, split)
-  total = len(examples)
-  if max_examples is None or max_examples >= total:
-    return task, examples, None
-  if max_examples < 1:
-    raise GenrecError(f'Got max_examples={max_examples}, expected at least 1.')
-  chosen = np.random.default_rng(seed).choice(total, max_examples, False)
-  subset = {'examples': max_examples, 'of': total, 'seed': seed}
-  return task, take_examples(examples, np.sort(chosen)), subset
-
-
-def load_params(
-  run_dir: PathLike,
-  model,
-  cache: TokenCache,
-  checkpoint: str | int,
-  mesh: jax.sharding.Mesh,
-) -> tuple[int, PyTree]:
-  """Returns the step and the parameters of a checkpoint, on the mesh.
-
-  Raises:
-    GenrecError: if there is no such checkpoint, it was trained on other ids,
-      or it is of another model.
-  """
-  directory = pathlib.Path(run_dir) / 'checkpoints'
-  step = checkpoints.find_checkpoint(directory, checkpoint)
-  params = checkpoints.restore_params(
-    directory, step=step, inputs={'vocabulary': cache.vocabulary_fingerprint}
-  )
-  names = ('encoder_input_tokens', 'decoder_input_tokens')
-  with partitioning.partitioned(mesh):
-    variables = jax.eval_shape(
-      lambda key: model.get_initial_variables(
-        key, {name: (mesh.shape['data'], 8) for name in names}
-      ),
-      jax.random.PRNGKey(0),
-    )
-  expected = _shapes(flax.core.unfreeze(variables['params']))
-  found = _shapes(params)
-  if found != expected:
-    name = sorted(
-      name
-      for name in found.keys() | expected.keys()
-      if found.get(name) != expected.get(name)
-    )[0]
-    raise GenrecError(
-      f'Checkpoint {step} of {directory} is of another model: {name} is'
-      f' {found.get(name, "absent")} there and'
-      f' {expected.get(name, "absent")} here; use the configuration that the'
-      ' run was trained with.'
-    )
-  shardings = partitioning.parameter_shardings(variables, mesh)
-  return step, jax.device_put(params, shardings)
-
-
 def training_seed(run_dir: PathLike) -> int | None:
   """Returns the seed that a run's checkpoints were trained with.
 
@@ -320,41 +241,6 @@ def training_seed(run_dir: PathLike) -> int | None:
   default = inspect.signature(train).parameters['seed'].default
   settings = manifest.get('settings')
   return None if settings is None else settings.get('train.train.seed', default)
-
-
-def place_on(mesh: jax.sharding.Mesh):
-  """Returns the function that cuts a batch over the mesh's data axis."""
-  return functools.partial(
-    partitioning.put_batch, sharding=partitioning.batch_sharding(mesh)
-  )
-
-
-def check_lists(
-  lists: Lists,
-  cache: TokenCache,
-  examples: TokenExamples,
-  exclude_seen: bool,
-  step: int,
-) -> float:
-  """Returns the share of listed entries that may not be there: 0.
-
-  An entry is invalid if its tokens are no item's, or it was to be excluded.
-
-  Raises:
-    GenrecError: if scores are not numbers.
-  """
-  if np.isnan(lists.scores).any():
-    raise GenrecError(
-      f'The parameters of step {step} give scores that are not numbers (NaN);'
-      ' choose an earlier checkpoint, or train with a lower learning rate.'
-    )
-  listed = lists.items >= 0
-  tokens = cache.item_tokens[lists.items]
-  invalid = listed & (lists.tokens != tokens).any(axis=-1)
-  if exclude_seen:
-    for example, items in enumerate(lists.items):
-      invalid[example] |= np.isin(items, examples.history[example])
-  return float((invalid & listed).sum() / max(1, listed.sum()))
 
 
 def _fit_baseline(
@@ -388,11 +274,6 @@ def _held_out_targets(
 
   cold = splits.held_out_items(run_dir / 'dataset')
   return np.isin(examples.target, cold) if len(cold) else None
-
-
-def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
-  flat = flax.traverse_util.flatten_dict(params, sep='/')
-  return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
 
 def _read_config(run_dir: pathlib.Path) -> str | None:

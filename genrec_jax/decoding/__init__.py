@@ -18,8 +18,11 @@ The catalogue:
 The search:
   beam_search       the K best items
   catalogue_scores  the exact scores of all items
+  examples          a function of batches, over all examples
   t5x               the search as T5X's models call it
   recommend         model + trie -> one jitted function from a batch to lists
+  cold_share        a share of each list for items that training never saw
+  new_users         examples of users who are not in the data
 
 Text:
   texts             a text, and grammars: which tokens may follow

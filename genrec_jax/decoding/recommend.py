@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
-from jaxtyping import Array, Float32, Int32
+from jaxtyping import Float32, Int32
 
-from genrec_jax.data.batches import eval_batches, suggest_buckets
 from genrec_jax.data.token_cache import Ragged, TokenCache, TokenExamples
 from genrec_jax.decoding.beam_search import BeamResult, beam_search
+from genrec_jax.decoding.examples import PlaceFn, map_examples
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.ids.item_ids import TokenLayout
-from genrec_jax.types import GenrecError
 
 # (params, batch, exclude [B, X], views, view [B]) -> BeamResult; the last three
 # may be left out.
 RecommendFn = Callable[..., BeamResult]
-# Puts a batch's arrays, of this process's rows, on the devices.
-PlaceFn = Callable[[Mapping[str, np.ndarray]], Mapping[str, Array]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,45 +123,25 @@ def recommend_examples(
   Raises:
     GenrecError: if there are no examples.
   """
-  if not len(examples):
-    raise GenrecError('Got no examples to recommend for; check the split.')
-  share = batch_size // jax.process_count()
-  mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
-  found, pending = [], []
 
-  def collect():
-    index, result = pending.pop()
-    if jax.process_count() > 1:
-      result = multihost_utils.process_allgather(result, tiled=True)
-    real = index >= 0
-    found.append(
-      (
-        index[real],
-        *(
-          np.asarray(array)[real]
-          for array in (result.items, result.scores, result.tokens)
-        ),
-      )
-    )
+  def search(features):
+    features = dict(features)
+    return recommend(params, features, features.pop('exclude', None))
 
-  for index, batch in eval_batches(
+  def seen(index):
+    if not exclude_seen:
+      return {}
+    return {'exclude': seen_items(examples.history, index)}
+
+  result = map_examples(
+    search,
     examples,
     batch_size=batch_size,
-    bucket_boundaries=suggest_buckets(examples.inputs.lengths, num_buckets),
-  ):
-    features = {'encoder_input_tokens': batch['encoder_input_tokens'][mine]}
-    if exclude_seen:
-      features['exclude'] = seen_items(examples.history, index[mine])
-    features = dict(place(features))
-    result = recommend(params, features, features.pop('exclude', None))
-    # Devices work on this batch while the one before is fetched.
-    if pending:
-      collect()
-    pending.append((index, result))
-  collect()
-  index, *arrays = (np.concatenate(parts) for parts in zip(*found))
-  order = np.argsort(index)
-  return Lists(*(array[order] for array in arrays))
+    more=seen,
+    num_buckets=num_buckets,
+    place=place,
+  )
+  return Lists(result.items, result.scores, result.tokens)
 
 
 def trie_of_tokens(cache: TokenCache) -> Trie:

@@ -1,0 +1,10 @@
+"""Answering: what a checkpoint says to the examples of any task.
+
+run      a checkpoint with its vocabulary, its trie and its parser
+facts    what is known of a task: what kind of answer it has, and of what
+prompts  tokens as a person reads them, and texts as a model does
+items    lists of items
+choices  ratings and yes or no, by the probabilities of the choices
+texts    texts and replies, and how they are decoded
+answer   the one place that decides by the kind of a task's answer
+"""

@@ -1,0 +1,86 @@
+"""Answers that are items: ranked lists of the catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genrec_jax.answering.run import Run
+from genrec_jax.data.token_cache import TokenCache, TokenExamples
+from genrec_jax.decoding.recommend import (
+  Lists,
+  make_recommend_fn,
+  recommend_examples,
+)
+from genrec_jax.types import GenrecError
+
+
+def rank_items(
+  run: Run,
+  examples: TokenExamples,
+  *,
+  num_beams: int,
+  normalization: str = 'vocabulary',
+  exclude_seen: bool = True,
+  batch_size: int = 128,
+) -> Lists:
+  """Returns the best items for each example.
+
+  Args:
+    run: the model.
+    examples: what to rank for, E of them.
+    num_beams: the length of the lists, and the width of the search.
+    normalization: what a score is: 'vocabulary', 'level' or 'children'.
+    exclude_seen: leave out the items of each history; of a dialogue those it
+      has mentioned.
+    batch_size: examples decoded at once.
+
+  Raises:
+    GenrecError: if scores are not numbers.
+  """
+  recommend = make_recommend_fn(
+    run.model, run.trie, num_beams=num_beams, normalization=normalization
+  )
+  with run.partitioned():
+    lists = recommend_examples(
+      recommend,
+      run.params,
+      examples,
+      batch_size=run.rows(batch_size, len(examples)),
+      exclude_seen=exclude_seen,
+      place=run.place,
+    )
+  check_scores(lists.scores, run.step)
+  return lists
+
+
+def check_scores(scores: np.ndarray, step: int) -> None:
+  """Raises GenrecError if scores of a checkpoint are NaN."""
+  if np.isnan(scores).any():
+    raise GenrecError(
+      f'The parameters of step {step} give scores that are not numbers (NaN);'
+      ' choose an earlier checkpoint, or train with a lower learning rate.'
+    )
+
+
+def check_lists(
+  lists: Lists,
+  cache: TokenCache,
+  examples: TokenExamples,
+  exclude_seen: bool,
+  step: int,
+) -> float:
+  """Returns the share of listed entries that may not be there: 0.
+
+  An entry is invalid if its tokens are no item's, or it was to be excluded.
+
+  Raises:
+    GenrecError: if scores are not numbers.
+  """
+  check_scores(lists.scores, step)
+  listed = lists.items >= 0
+  tokens = cache.item_tokens[lists.items]
+  invalid = listed & (lists.tokens != tokens).any(axis=-1)
+  if exclude_seen:
+    for example, items in enumerate(lists.items):
+      invalid[example] |= np.isin(items, examples.history[example])
+  return float((invalid & listed).sum() / max(1, listed.sum()))

@@ -1,0 +1,234 @@
+"""A checkpoint, with what its answers are made of and read with."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import pathlib
+from typing import Any
+
+import flax.core
+import flax.traverse_util
+import jax
+
+from genrec_jax import artifacts
+from genrec_jax.answering.facts import (
+  TaskFacts,
+  sample_examples,
+  task_facts,
+)
+from genrec_jax.answering.prompts import TextPieces
+from genrec_jax.data.token_cache import PARTS, TokenCache, TokenExamples
+from genrec_jax.decoding.recommend import trie_of_tokens
+from genrec_jax.decoding.trie import Trie
+from genrec_jax.evaluation.output_parser import OutputParser
+from genrec_jax.ids.item_ids import TokenLayout
+from genrec_jax.training import checkpoints, partitioning
+from genrec_jax.types import GenrecError, PathLike, unknown_name
+
+PyTree = Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """A model that can be asked.
+
+  Attributes:
+    directory: of the run.
+    cache: its tokens: vocabulary, items, examples.
+    model: the model class.
+    params: its parameters, on the devices.
+    step: of the checkpoint.
+    mesh: the devices; None where the parameters lie where JAX put them.
+    trie: the catalogue.
+  """
+
+  directory: pathlib.Path
+  cache: TokenCache
+  model: Any
+  params: PyTree
+  step: int
+  mesh: jax.sharding.Mesh | None
+  trie: Trie
+
+  @functools.cached_property
+  def layout(self) -> TokenLayout:
+    """Which token stands for what."""
+    return TokenLayout.from_dict(self.cache.layout)
+
+  @functools.cached_property
+  def pieces(self) -> TextPieces:
+    """Text from tokens and back; needs SentencePiece once there is text."""
+    return TextPieces(self.cache.text_model)
+
+  @functools.cached_property
+  def parser(self) -> OutputParser:
+    """From decoded tokens to typed results, with the names of items."""
+    scale = {}
+    for task in self.cache.tasks():
+      facts = self.facts(task)
+      if facts.kind == 'rating' and len(facts.values) > 1:
+        scale = {'scale': (min(facts.values), max(facts.values))}
+    return OutputParser(
+      self.layout,
+      self.cache.item_tokens,
+      self.pieces.decode,
+      item_names=self.cache.item_names,
+      **scale,
+    )
+
+  def facts(self, task: str) -> TaskFacts:
+    """Returns what is known of a task."""
+    return task_facts(self.cache, task)
+
+  def place(self, batch):
+    """Puts a batch on the devices."""
+    return dict(batch) if self.mesh is None else place_on(self.mesh)(batch)
+
+  def rows(self, batch_size: int, num_examples: int) -> int:
+    """Returns a batch's rows: no more than needed, and some a device."""
+    shares = 1 if self.mesh is None else self.mesh.shape['data']
+    return -(-min(batch_size, num_examples) // shares) * shares
+
+  def partitioned(self):
+    """Returns the context in which the model knows of its mesh."""
+    if self.mesh is None:
+      return contextlib.nullcontext()
+    return partitioning.partitioned(self.mesh)
+
+
+def load_run(
+  run_dir: PathLike,
+  model,
+  *,
+  checkpoint: str | int = 'best',
+  model_parallel: int = 1,
+) -> Run:
+  """Loads a checkpoint of a run, with its tokens.
+
+  Args:
+    run_dir: the run directory.
+    model: the model class that the checkpoint is of.
+    checkpoint: 'best' (on validation), 'last' or a step.
+    model_parallel: devices that share one copy of the model.
+
+  Raises:
+    GenrecError: if an artefact is missing or does not belong to the others.
+  """
+  partitioning.use_compilation_cache()
+  cache = load_tokens(run_dir)
+  mesh = partitioning.make_mesh(model_parallel)
+  step, params = load_params(run_dir, model, cache, checkpoint, mesh)
+  return Run(
+    directory=pathlib.Path(run_dir),
+    cache=cache,
+    model=model,
+    params=params,
+    step=step,
+    mesh=mesh,
+    trie=trie_of_tokens(cache),
+  )
+
+
+def load_tokens(run_dir: PathLike) -> TokenCache:
+  """Opens a run's token cache; checks it against the run's data and ids.
+
+  Raises:
+    GenrecError: if there is none, or data or ids have been made anew since.
+  """
+  run_dir = pathlib.Path(run_dir)
+  inputs = {
+    kind: artifacts.read_manifest(run_dir / kind, kind)['fingerprint']
+    for kind in ('dataset', 'ids')
+    if (run_dir / kind / artifacts.MANIFEST).exists()
+  }
+  return TokenCache.load(run_dir / 'tokens', inputs=inputs)
+
+
+def choose_examples(
+  cache: TokenCache,
+  task: str | None,
+  split: str,
+  max_examples: int | None,
+  seed: int,
+) -> tuple[str, TokenExamples, dict[str, int] | None]:
+  """Returns the task, its examples, and what the sample is if it is one."""
+  if split not in PARTS:
+    raise unknown_name('split', split, PARTS)
+  task = cache.item_task(task)
+  return task, *sample_examples(cache.examples(task, split), max_examples, seed)
+
+
+def load_params(
+  run_dir: PathLike,
+  model,
+  cache: TokenCache,
+  checkpoint: str | int,
+  mesh: jax.sharding.Mesh,
+) -> tuple[int, PyTree]:
+  """Returns the step and the parameters of a checkpoint, on the mesh.
+
+  Raises:
+    GenrecError: if there is no such checkpoint, it was trained on other ids,
+      or it is of another model.
+  """
+  directory = pathlib.Path(run_dir) / 'checkpoints'
+  step = checkpoints.find_checkpoint(directory, checkpoint)
+  params = checkpoints.restore_params(
+    directory, step=step, inputs={'vocabulary': cache.vocabulary_fingerprint}
+  )
+  names = ('encoder_input_tokens', 'decoder_input_tokens')
+  with partitioning.partitioned(mesh):
+    variables = jax.eval_shape(
+      lambda key: model.get_initial_variables(
+        key, {name: (mesh.shape['data'], 8) for name in names}
+      ),
+      jax.random.PRNGKey(0),
+    )
+  expected = _shapes(flax.core.unfreeze(variables['params']))
+  found = _shapes(params)
+  if found != expected:
+    name = sorted(
+      name
+      for name in found.keys() | expected.keys()
+      if found.get(name) != expected.get(name)
+    )[0]
+    raise GenrecError(
+      f'Checkpoint {step} of {directory} is of another model: {name} is'
+      f' {found.get(name, "absent")} there and'
+      f' {expected.get(name, "absent")} here; use the configuration that the'
+      ' run was trained with.'
+    )
+  shardings = partitioning.parameter_shardings(variables, mesh)
+  return step, jax.device_put(params, shardings)
+
+
+def training_seed(run_dir: PathLike) -> int | None:
+  """Returns the seed that a run's checkpoints were trained with.
+
+  None where they do not say, as those of the first version or of code of one's
+  own. Settings at their default are not written down.
+  """
+  # Late, because training measures itself with this module.
+  from genrec_jax.train import train
+
+  manifest = artifacts.read_manifest(
+    pathlib.Path(run_dir) / 'checkpoints', 'checkpoints'
+  )
+  default = inspect.signature(train).parameters['seed'].default
+  settings = manifest.get('settings')
+  return None if settings is None else settings.get('train.train.seed', default)
+
+
+def place_on(mesh: jax.sharding.Mesh):
+  """Returns the function that cuts a batch over the mesh's data axis."""
+  return functools.partial(
+    partitioning.put_batch, sharding=partitioning.batch_sharding(mesh)
+  )
+
+
+def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
+  flat = flax.traverse_util.flatten_dict(params, sep='/')
+  return {name: tuple(leaf.shape) for name, leaf in flat.items()}

@@ -1,0 +1,11 @@
+"""Measuring: how good a checkpoint's answers are, beside what it must beat.
+
+measured   what comes of measuring one task
+train_data what floors learn from: the train part of the dataset
+items      lists of items; in dialogues also
+choices    ratings and yes or no
+texts      explanations, reviews, summaries
+replies    turns of dialogues that may name items
+task       the one place that decides by the kind of a task's answer
+watching   cheap measures of all tasks during training
+"""
