@@ -23,6 +23,10 @@ def tokenize(
   text_model: PathLike | None = None,
   max_text: int = 128,
   max_answer: int = 64,
+  retrieval: str = 'none',
+  num_retrieved: int = 5,
+  max_retrieved: int = 32,
+  wanted: str = 'attributes',
   seed: int = 0,
   task_files: Sequence[PathLike] = (),
 ) -> None:
@@ -38,8 +42,8 @@ def tokenize(
     tasks: names of tasks: 'sequential', 'top_n', 'rating', 'explanation',
       'review', 'summary', 'conversation', 'conversation_reply',
       'rating_yes_no', 'sequential_yes_no', or your own.
-    templates: names of templates, in order; all that are marked as seen when
-      not given.
+    templates: names of templates, in order; when not given all that are marked
+      as seen and show neither what is retrieved nor what is wanted.
     max_history: how many of a user's last items a prompt shows.
     num_candidates: how many items there are to choose from, the target
       included, where a template offers candidates.
@@ -54,6 +58,14 @@ def tokenize(
       a text, the last of a dialogue.
     max_answer: how many tokens of a text are learnt to be written; in
       validation and test it is whole.
+    retrieval: 'bm25' (by the words in common) or 'dense' (by the inner product
+      of vectors) retrieves items or sentences from the train part into the
+      prompts; where no templates are named, those that show them are taken. See
+      docs/retrieval_and_control.md.
+    num_retrieved: how many of them a prompt shows at most.
+    max_retrieved: how many tokens of each sentence it shows at most.
+    wanted: the column of the items table that templates with {wanted} take an
+      attribute of the target from.
     seed: of the templates and candidates.
     task_files: Python files that define tasks of your own.
 
@@ -79,6 +91,10 @@ def tokenize(
     text_model=text_model,
     max_text=max_text,
     max_answer=max_answer,
+    retrieval=retrieval,
+    num_retrieved=num_retrieved,
+    max_retrieved=max_retrieved,
+    wanted=wanted,
     seed=seed,
   )
   directory = pathlib.Path(run_dir) / 'tokens'

@@ -112,8 +112,10 @@ def _choose_slots(
   return chosen
 
 
-_CHOICE = (*USER, slots.CANDIDATES)
+_NEAR = (slots.RETRIEVED_ITEMS, slots.WANTED)
+_CHOICE = (*USER, slots.CANDIDATES, *_NEAR)
 _RATED = (*ITEM, 'rated_history')
+_WRITTEN = (*ITEM, slots.RETRIEVED_TEXT)
 _DIALOGUE = ('dialogue',)
 # The slots of a task of one's own, by the kind of its answer: none of them
 # shows an answer of that kind.
@@ -121,8 +123,8 @@ _OFFERS = {
   'item': (*_CHOICE, 'target'),
   'rating': (*_RATED, 'rating'),
   'yes_no': (*_RATED, slots.OFFERED, 'liked', 'is_next'),
-  'text': (*_RATED, 'rating', 'feature', 'explanation', 'review', 'summary'),
-  'reply': (*_DIALOGUE, 'reply'),
+  'text': (*_RATED, slots.RETRIEVED_TEXT, 'rating', *slots.TEXTS),
+  'reply': (*_DIALOGUE, slots.RETRIEVED_TEXT, 'reply'),
 }
 BUILTIN = {
   name: _builtin(name, answer, shown, answer_slot)
@@ -132,11 +134,16 @@ BUILTIN = {
     ('sequential_yes_no', 'yes_no', (*USER, slots.OFFERED), 'is_next'),
     ('rating', 'rating', _RATED, 'rating'),
     ('rating_yes_no', 'yes_no', _RATED, 'liked'),
-    ('explanation', 'text', (*ITEM, 'feature'), 'explanation'),
-    ('review', 'text', (*ITEM, 'rating', 'summary'), 'review'),
-    ('summary', 'text', (*ITEM, 'rating', 'review'), 'summary'),
-    ('conversation', 'item', _DIALOGUE, 'target'),
-    ('conversation_reply', 'reply', _DIALOGUE, 'reply'),
+    ('explanation', 'text', (*_WRITTEN, 'feature'), 'explanation'),
+    ('review', 'text', (*_WRITTEN, 'rating', 'summary'), 'review'),
+    ('summary', 'text', (*_WRITTEN, 'rating', 'review'), 'summary'),
+    ('conversation', 'item', (*_DIALOGUE, *_NEAR), 'target'),
+    (
+      'conversation_reply',
+      'reply',
+      (*_DIALOGUE, slots.RETRIEVED_TEXT),
+      'reply',
+    ),
   )
 }
 TASKS: dict[str, TaskDefinition] = dict(BUILTIN)

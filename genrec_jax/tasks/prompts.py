@@ -24,6 +24,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
+# Slots of what is there only on request; templates with them are taken when
+# they are named, or when retrieval is asked for.
+RETRIEVED = ('retrieved_items', 'retrieved_text')
+WANTED = 'wanted'
+
 
 @dataclasses.dataclass(frozen=True)
 class Template:
@@ -140,12 +145,36 @@ def check_templates(templates: Iterable[Template]) -> tuple[Template, ...]:
   return templates
 
 
+def uses(template: Template, slots: Collection[str]) -> bool:
+  """Returns whether the inputs of a template have one of these slots."""
+  try:
+    fields = list(string.Formatter().parse(template.inputs))
+  except ValueError:  # It is told when the template is parsed.
+    return False
+  return any(name in slots for _, name, _, _ in fields)
+
+
 def choose_templates(
-  templates: Sequence[Template], names: Sequence[str] | None
+  templates: Sequence[Template],
+  names: Sequence[str] | None,
+  *,
+  retrieval: bool = False,
 ) -> tuple[Template, ...]:
-  """Returns the named templates, in the order named; None means all seen."""
+  """Returns the named templates, in the order named.
+
+  Args:
+    templates: to choose from.
+    names: of those to take. None takes all that are seen and show neither what
+      is retrieved nor what is wanted.
+    retrieval: where no names are given, take those that are seen and show what
+      is retrieved, if there are such.
+  """
   if names is None:
-    return tuple(template for template in templates if template.seen)
+    seen = [template for template in templates if template.seen]
+    retrieving = [t for t in seen if uses(t, RETRIEVED)]
+    if retrieval and retrieving:
+      return tuple(retrieving)
+    return tuple(t for t in seen if not uses(t, (*RETRIEVED, WANTED)))
   by_name = {template.name: template for template in templates}
   return tuple(by_name[name] for name in names if name in by_name)
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.tasks.prompts import WANTED
 from genrec_jax.tasks.vocabulary import RecommendationVocabulary
 from genrec_jax.types import EOS_ID, PAD_ID
 
@@ -22,6 +23,8 @@ SlotFunction = Callable[[Example, 'TokenTables', tf.Tensor], tf.Tensor]
 TARGET = 'target'  # the slot of the item to be found
 CANDIDATES = 'candidates'  # the slot of items to choose from, and its feature
 OFFERED = 'offered'  # the slot of an item to say yes or no to, and its feature
+RETRIEVED_ITEMS = 'retrieved_items'  # slots and features, see retrieved.py
+RETRIEVED_TEXT = 'retrieved_text'
 LIKED = 4.0  # stars from which on a user likes an item, as the field has it
 YES, NO = 'yes', 'no'
 TEXTS = ('feature', 'explanation', 'review', 'summary')  # slots and columns
@@ -164,6 +167,18 @@ def is_next_slot(example, tokens, seed):
   return tokens.text(tf.where(example[OFFERED] == example['target'], YES, NO))
 
 
+def retrieved_items_slot(example, tokens, seed):
+  """Items near to the history or the dialogue, best first."""
+  del seed
+  return tokens.items(example[RETRIEVED_ITEMS])
+
+
+def wanted_slot(example, tokens, seed):
+  """An attribute of the target; nothing where it has none."""
+  del seed
+  return tokens.text(example[WANTED])
+
+
 def text_slot(column: str, *, whole: bool = False) -> SlotFunction:
   """Returns the slot of a column of texts: its beginning, or the whole."""
 
@@ -202,6 +217,9 @@ SLOTS: dict[str, SlotFunction] = {
   **{column: text_slot(column) for column in TEXTS},
   'dialogue': run_slot('dialogue'),
   'reply': run_slot('reply'),
+  RETRIEVED_ITEMS: retrieved_items_slot,
+  RETRIEVED_TEXT: run_slot(RETRIEVED_TEXT),
+  WANTED: wanted_slot,
 }
 
 # The column of the interactions that a slot reads.

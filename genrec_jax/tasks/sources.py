@@ -18,6 +18,8 @@ a dialogue is a turn of the recommender that names items, and has instead
   reply    int32 [S], those of the turn
   history  the items that those turns named; the target is one of the turn's
   user     number of the dialogue
+
+Further features are what was retrieved (retrieved.py), and what is wanted.
 """
 
 from __future__ import annotations
@@ -120,11 +122,20 @@ def dialogue_examples(
 
 
 def interactions_source(
-  dataset: Dataset, parts: Mapping[str, Examples], columns: Sequence[str] = ()
+  dataset: Dataset,
+  parts: Mapping[str, Examples],
+  columns: Sequence[str] = (),
+  more: Mapping[str, Mapping[str, Ragged | list[str]]] | None = None,
 ) -> seqio.FunctionDataSource:
   """Returns a source of interactions; their order is that of the dataset.
 
   It shuffles all examples of a part among each other, anew each repetition.
+
+  Args:
+    dataset: the dataset.
+    parts: the examples of each part.
+    columns: of the interactions, that examples have.
+    more: further features of each part, a row an example.
   """
   read = {}
   for part, examples in parts.items():
@@ -137,31 +148,44 @@ def interactions_source(
       name: _values(dataset.interactions[name].take(examples.rows))
       for name in columns
     }
-    read[part] = _Part(examples, runs, further)
+    more_runs, more_values = _tell_apart((more or {}).get(part, {}))
+    read[part] = _Part(examples, runs | more_runs, further | more_values)
   return _source(read)
+
+
+def _tell_apart(features: Mapping[str, Ragged | list[str]]):
+  """Returns the runs among features, and those of one value an example."""
+  runs = {
+    name: (run.values.astype(np.int32), run.offsets[:-1], run.offsets[1:])
+    for name, run in features.items()
+    if isinstance(run, Ragged)
+  }
+  return runs, {n: v for n, v in features.items() if n not in runs}
 
 
 def dialogues_source(
   parts: Mapping[str, DialogueTargets],
   tokens: Mapping[str, Mapping[str, Ragged]],
+  more: Mapping[str, Mapping[str, Ragged | list[str]]] | None = None,
 ) -> seqio.FunctionDataSource:
   """Returns a source of turns.
 
   Args:
     parts: the examples of each part.
     tokens: the `dialogue` and the `reply` of each, a row an example.
+    more: further features of each part, likewise.
   """
   return _source(
     {
       part: _Part(
         examples,
-        {
-          name: (run.values, run.offsets[:-1], run.offsets[1:])
-          for name, run in {
+        *_tell_apart(
+          {
             'history': examples.mentioned,
             **tokens[part],
-          }.items()
-        },
+            **(more or {}).get(part, {}),
+          }
+        ),
       )
       for part, examples in parts.items()
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from genrec_jax.data import splits
+from genrec_jax.data import attributes, splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.splits import Split
 from genrec_jax.data.texts import MENTION
@@ -28,6 +28,8 @@ def learn_text_model(
   dataset: Dataset,
   split: Split,
   text_pieces: int | None,
+  *,
+  wanted: str = 'attributes',
 ) -> bytes | None:
   """Trains the text pieces on what tasks read and write, and item titles.
 
@@ -42,6 +44,7 @@ def learn_text_model(
     text_pieces: how many pieces; 0 for none; None for as many as needed:
       `DEFAULT_TEXT_PIECES`, more where texts are written, or 0 where
       templates are slots of tokens alone.
+    wanted: the column of the items that templates with {wanted} read.
   """
   definitions = {task: task_definition(task) for task in chosen}
   literals = list(
@@ -51,6 +54,12 @@ def learn_text_model(
     )
   )
   texts = train_texts(chosen, dataset, split)
+  if any(
+    prompts.uses(template, [prompts.WANTED])
+    for templates in chosen.values()
+    for template in templates
+  ):
+    literals += attributes.read_attributes(dataset.items, wanted).values
   if any(definitions[task].answer != 'item' for task in chosen):
     literals += [YES, NO]
   if text_pieces is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ from genrec_jax.tasks import audits, prompts, registry
 from genrec_jax.tasks.definitions import TaskDefinition, task_definition
 from genrec_jax.tasks.prompts import Template
 from genrec_jax.tasks.registry import TaskData
-from genrec_jax.tasks.slots import CANDIDATES, NO, YES
+from genrec_jax.tasks.retrieved import NONE, RetrievalSettings
+from genrec_jax.tasks.slots import CANDIDATES, NO, RETRIEVED_ITEMS, SLOTS, YES
 from genrec_jax.tasks.sources import DialogueTargets
 from genrec_jax.tasks.text_pieces import learn_text_model
 from genrec_jax.tasks.vocabulary import (
@@ -38,6 +40,7 @@ from genrec_jax.tasks.vocabulary import (
 from genrec_jax.types import EOS_ID, GenrecError, PathLike, unknown_name
 
 CHUNK = 2048  # examples taken out of TensorFlow at once
+SHOWN = (CANDIDATES, RETRIEVED_ITEMS)  # features of items
 
 
 def tokenize_run(
@@ -52,6 +55,10 @@ def tokenize_run(
   text_model: PathLike | None,
   max_text: int,
   max_answer: int,
+  retrieval: str,
+  num_retrieved: int,
+  max_retrieved: int,
+  wanted: str,
   seed: int,
 ) -> dict[str, dict[str, TokenExamples]]:
   """Writes `<run_dir>/tokens`; see `genrec_jax.tokenize.tokenize`."""
@@ -63,10 +70,13 @@ def tokenize_run(
   audit.audit_ids(
     artifacts.read_manifest(run_dir / 'ids', 'ids'), dataset, split
   )
-  chosen = choose_templates(tasks, templates)
+  how = RetrievalSettings(retrieval, num_retrieved, max_retrieved)
+  chosen = choose_templates(tasks, templates, retrieval=retrieval != NONE)
   check_columns(chosen, dataset)
   if text_model is None:
-    text_model = learn_text_model(chosen, dataset, split, text_pieces)
+    text_model = learn_text_model(
+      chosen, dataset, split, text_pieces, wanted=wanted
+    )
   else:
     text_model = read_text_model(text_model)
   layout = (
@@ -85,8 +95,17 @@ def tokenize_run(
   examples, facts = {}, {}
   for name, task_templates in chosen.items():
     definition = task_definition(name)
+    found = data.retrieve(
+      definition, task_templates, settings | dataclasses.asdict(how)
+    )
     task = registry.make_task(
-      name, definition, data, templates=task_templates, **settings
+      name,
+      definition,
+      data,
+      templates=task_templates,
+      found=found,
+      wanted=wanted,
+      **settings,
     )
     examples[name] = {}
     for part in PARTS:
@@ -94,12 +113,23 @@ def tokenize_run(
         continue
       known = data.examples(definition, task_templates, part)
       part_copies = copies if part == 'train' else 1
-      examples[name][part], candidates = read_examples(
+      audits.audit_retrieved(
+        found[part],
+        known,
+        data,
+        definition,
+        task_templates,
+        how,
+        max_history=max_history,
+        name=f'{name}/{part}',
+      )
+      examples[name][part], shown = read_examples(
         task, part, known, copies=part_copies, seed=seed
       )
       audits.audit_examples(
         examples[name][part],
-        candidates,
+        shown,
+        found[part].text,
         known,
         data,
         definition,
@@ -134,6 +164,8 @@ def tokenize_run(
         },
         'tasks': facts,
         **settings,
+        **dataclasses.asdict(how),
+        'wanted': wanted,
         'copies': copies,
         'text_pieces': layout.num_text_tokens if text_model else 0,
         'seed': seed,
@@ -143,9 +175,12 @@ def tokenize_run(
 
 
 def choose_templates(
-  tasks: Sequence[str], names: Sequence[str] | None
+  tasks: Sequence[str],
+  names: Sequence[str] | None,
+  *,
+  retrieval: bool = False,
 ) -> dict[str, tuple[Template, ...]]:
-  """Returns the templates of each task, those named or else all seen.
+  """Returns the templates of each task, as `prompts.choose_templates` does.
 
   Raises:
     GenrecError: if a task or a template is unknown, or a task has none left.
@@ -156,7 +191,9 @@ def choose_templates(
     if name not in known:
       raise unknown_name('template', name, known)
   chosen = {
-    task: prompts.choose_templates(definition.templates, names)
+    task: prompts.choose_templates(
+      definition.templates, names, retrieval=retrieval
+    )
     for task, definition in definitions.items()
   }
   for task, task_templates in chosen.items():
@@ -207,9 +244,10 @@ def read_examples(
   """Runs a task over a part.
 
   Returns:
-    The examples, in the order of the data set, `copies` times over, and their
-    candidates if there are. Those of the train part have no history: nothing
-    reads it.
+    The examples, in the order of the data set, `copies` times over, and the
+    items that they show beside their history: candidates and what was
+    retrieved; None where no template has such. Those of the train part have no
+    history: nothing reads it.
   """
   features = read_features(task, part, copies=copies, seed=seed)
   rows = np.tile(np.arange(len(known)), copies)
@@ -221,7 +259,7 @@ def read_examples(
     target=known.target[rows],
     tied=known.tied[rows],
     history=empty if part == 'train' else known.ragged_histories(),
-  ), features.get(CANDIDATES)
+  ), _join([features[name] for name in SHOWN if name in features])
 
 
 def describe_task(
@@ -233,7 +271,10 @@ def describe_task(
   """Returns what evaluation must know of a task, and what was cut or left out.
 
   Returns:
-    `answer`; for ratings and yes or no the `choices` and their tokens;
+    `answer`; `prompt`, the inputs of the first template as the tokens of its
+    words and the names of its slots, unless preprocessors of one's own change
+    what these stand for; for ratings and yes or no the `choices` and their
+    tokens;
     `lacking`, how many interactions of each part lack what the task needs;
     `cut`, how many texts are longer than an input shows, and how many answers
     than are learnt.
@@ -243,6 +284,15 @@ def describe_task(
     'lacking': {},
     'cut': {},
   }
+  if not definition.preprocessors:
+    facts['prompt'] = [
+      data.vocabulary.encode_text(part.text)
+      if isinstance(part, prompts.Literal)
+      else part.name
+      if definition.slots[part.name] is SLOTS.get(part.name)
+      else f'{part.name} of its own'
+      for part in definition.parse(templates[:1])[0][0]
+    ]
   if definition.answer == 'rating':
     values = np.unique(data.train_ratings).tolist()
     facts['choices'] = [[f'{value:g}', value] for value in values]
@@ -274,7 +324,7 @@ def describe_task(
 def read_features(
   task: seqio.Task, part: str, *, copies: int = 1, seed: int = 0
 ) -> dict[str, Ragged]:
-  """Runs a task over a part; returns inputs, targets and any candidates."""
+  """Runs a task over a part; returns inputs, targets and items shown."""
   dataset = task.get_dataset(
     sequence_length=None,
     split=part,
@@ -285,7 +335,7 @@ def read_features(
   )
   names = [
     name
-    for name in ('inputs', 'targets', CANDIDATES)
+    for name in ('inputs', 'targets', *SHOWN)
     if name in dataset.element_spec
   ]
   dataset = dataset.map(
@@ -308,3 +358,13 @@ def read_features(
     )
     for name in names
   }
+
+
+def _join(raggeds: Sequence[Ragged]) -> Ragged | None:
+  """Returns the rows of all, one after the other; None of none."""
+  if len(raggeds) < 2:
+    return raggeds[0] if raggeds else None
+  return Ragged.from_rows(
+    np.concatenate([ragged[row] for ragged in raggeds])
+    for row in range(len(raggeds[0]))
+  )

@@ -239,7 +239,7 @@ def test_a_task_of_ones_own_may_bring_slots(run_dir):
   'define, complaint',
   [
     (('sequential', [Template('a', '{history}')]), 'comes with genrec_jax'),
-    (('mine', [Template('a', '{item}')]), 'candidates, history, profile, user'),
+    (('mine', [Template('a', '{item}')]), 'profile, retrieved_items, user'),
     (('mine', [Template('a', '{target}')]), 'candidates, history'),
   ],
 )
