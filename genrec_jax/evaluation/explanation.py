@@ -64,7 +64,7 @@ def explanation_metrics(
       ' each, None where there is none.'
     )
   wanted = [tuple(words(feature or '')) for feature in wanted]
-  named = _named_features(generated, known | set(wanted))
+  named = named_features(generated, known | set(wanted))
   examples = collections.Counter(
     feature for found in named for feature in found & known
   )
@@ -82,7 +82,7 @@ def explanation_metrics(
   return result
 
 
-def _named_features(
+def named_features(
   texts: Sequence[str], features: set[tuple[str, ...]]
 ) -> list[set[tuple[str, ...]]]:
   """Returns the features, as words, that each text names."""
