@@ -37,7 +37,10 @@ PIPELINE = (
   'report',
 )
 BESIDE = ('add_items', 'count_cooccurrences', 'inspect_ids')
-COMMANDS = {name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)}
+COMMANDS = {
+  **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},
+  'try': 'genrec_jax.try_model',  # no module can be named `try`
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,12 +144,12 @@ def command_help(command: str) -> str:
 
 
 def entry_function(command: str) -> Callable[..., Any]:
-  """Imports a command's module and returns the function of the same name."""
+  """Imports a command's module and returns the function of its name."""
   try:
     module = importlib.import_module(COMMANDS[command])
   except ModuleNotFoundError as error:
     raise _missing_package(command, error) from error
-  return getattr(module, command)
+  return getattr(module, module.__name__.rpartition('.')[2])
 
 
 def configure(

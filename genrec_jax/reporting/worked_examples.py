@@ -1,0 +1,346 @@
+"""Worked examples: what the model read, what it answered, what was true.
+
+Each is a dictionary of JSON values, told as text or shown on a page:
+
+  task, kind   the task, and the kind of its answer
+  prompt       as the model reads it, items by [name]
+  truth        the true answer as text; None where it is not known
+  items        of an 'item': rank, item, name, score, path of each
+  rating       of a 'rating': expected, choices, generated
+  yes          of a 'yes_no': the probability
+  texts        of a 'text' or 'reply': text, log_probability, ended, mentions;
+               or the reason why the answer is none
+
+A path is the tokens of an item, each with the number of items under it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from genrec_jax import artifacts
+from genrec_jax.answering.answer import Answers, answer
+from genrec_jax.answering.choices import RatingAnswers, YesNoAnswers
+from genrec_jax.answering.facts import (
+  TaskFacts,
+  choose_tasks,
+  sample_examples,
+)
+from genrec_jax.answering.prompts import spell_prompt
+from genrec_jax.answering.run import Run
+from genrec_jax.answering.texts import TextAnswers, TextDecoding
+from genrec_jax.data.token_cache import Ragged, TokenExamples
+from genrec_jax.decoding.recommend import Lists
+from genrec_jax.evaluation.outputs import (
+  NO_ITEM,
+  REASONS,
+  DialogueTurn,
+  Failure,
+  Rating,
+)
+from genrec_jax.types import PAD_ID
+
+PAGE = 'examples.html'
+# Prompts are filled up to a multiple of this, so that few lengths compile.
+STEP = 32
+BAR = 24  # the characters of a probability of one
+
+
+@dataclasses.dataclass(frozen=True)
+class Asking:
+  """A model, and how it answers."""
+
+  run: Run
+  top_k: int
+  num_beams: int
+  exclude_seen: bool | None
+  decoding: TextDecoding
+
+  def describe(
+    self, task: str, examples: TokenExamples, known: Sequence[bool]
+  ) -> list[dict[str, Any]]:
+    """Returns examples with their answers."""
+    answers = answer(
+      self.run,
+      task,
+      fill_up(examples),
+      num_beams=self.num_beams,
+      exclude_seen=self.exclude_seen,
+      text_decoding=self.decoding,
+    )
+    return describe_examples(
+      self.run, task, examples, answers, known=known, top_k=self.top_k
+    )
+
+
+def fill_up(examples: TokenExamples) -> TokenExamples:
+  """Returns examples whose inputs are padded to a multiple of STEP.
+
+  The model does not see padding; another length would compile anew.
+  """
+  rows = [examples.inputs[row] for row in range(len(examples))]
+  padded = [
+    np.pad(row, (0, -len(row) % STEP), constant_values=PAD_ID) for row in rows
+  ]
+  return dataclasses.replace(examples, inputs=Ragged.from_rows(padded))
+
+
+def write_page(
+  asking: Asking,
+  task: str | None,
+  split: str,
+  page_examples: int,
+  seed: int,
+) -> list[dict[str, Any]]:
+  """Writes the page of worked examples, and returns them."""
+  # Late, because an answer that is printed needs neither Jinja nor Plotly.
+  from genrec_jax.reporting import page
+
+  run, shown = asking.run, {}
+  for name in choose_tasks(run.cache, task, split):
+    examples, _ = sample_examples(
+      run.cache.examples(name, split), page_examples, seed
+    )
+    shown[name] = asking.describe(name, examples, [True] * len(examples))
+  path = run.directory / PAGE
+  facts = [
+    ('checkpoint', run.step),
+    ('examples', f'{page_examples} a task of the {split} part, seed {seed}'),
+    ('search for items', f'{asking.num_beams} beams'),
+    ('decoding of texts', str(asking.decoding)),
+    ('tokens', run.cache.fingerprint[:12]),
+  ]
+  html = page.render(
+    {
+      'title': f'Worked examples: {run.directory.resolve().name}',
+      'subtitle': 'What the model was asked, what it answered, what was true.',
+      'facts': facts,
+      'tasks': shown,
+    },
+    'examples_page.html',
+  )
+  artifacts.write_text(path, html)
+  print(
+    f'{sum(map(len, shown.values()))} examples of {len(shown)} tasks, {split}'
+    f' part: {path}'
+  )
+  return [example for examples in shown.values() for example in examples]
+
+
+def describe_examples(
+  run: Run,
+  task: str,
+  examples: TokenExamples,
+  answers: Answers,
+  *,
+  known: Sequence[bool],
+  top_k: int = 10,
+) -> list[dict[str, Any]]:
+  """Returns the worked examples of a task.
+
+  Args:
+    run: the model.
+    task: of the token cache.
+    examples: what was asked, E of them.
+    answers: what `answering.answer` gave for these.
+    known: whether the true answer of each example is known.
+    top_k: how many items of a list to show.
+  """
+  facts = run.facts(task)
+  described = []
+  for row in range(len(examples)):
+    record = {
+      'task': task,
+      'kind': facts.kind,
+      'prompt': spell_prompt(examples.inputs[row], run.layout, run.parser),
+      'truth': None,
+    }
+    if known[row]:
+      record |= _describe_truth(run, facts, examples, row)
+    if isinstance(answers, Lists):
+      record['items'] = _describe_items(run, answers, row, top_k)
+    elif isinstance(answers, RatingAnswers):
+      record['rating'] = _describe_rating(facts, answers, row)
+    elif isinstance(answers, YesNoAnswers):
+      record['yes'] = float(answers.yes[row])
+    else:
+      record['texts'] = _describe_texts(run, answers, row)
+    described.append(record)
+  return described
+
+
+def item_path(run: Run, item: int) -> list[dict[str, Any]]:
+  """Returns the tokens of an item, and how many items share each prefix."""
+  sizes = np.asarray(run.trie.prefix_sizes(np.array([item])))[0]
+  return [
+    {'label': run.layout.describe(int(token)).split()[-1], 'items': int(size)}
+    for token, size in zip(run.cache.item_tokens[item], sizes)
+    if token != PAD_ID
+  ]
+
+
+def _describe_truth(
+  run: Run, facts: TaskFacts, examples: TokenExamples, row: int
+) -> dict[str, Any]:
+  if facts.kind == 'item':
+    item = int(examples.target[row])
+    return {'truth': run.cache.item_names[item], 'true_item': item}
+  return {'truth': spell_prompt(examples.targets[row], run.layout, run.parser)}
+
+
+def _describe_items(
+  run: Run, lists: Lists, row: int, top_k: int
+) -> list[dict[str, Any]]:
+  found = lists.items[row][:top_k]
+  return [
+    {
+      'rank': rank + 1,
+      'item': int(item),
+      'name': run.cache.item_names[item],
+      'score': float(lists.scores[row, rank]),
+      'path': item_path(run, int(item)),
+    }
+    for rank, item in enumerate(found)
+    if item != NO_ITEM
+  ]
+
+
+def _describe_rating(
+  facts: TaskFacts, answers: RatingAnswers, row: int
+) -> dict[str, Any]:
+  scores = answers.log_probabilities[row]
+  shares = np.exp(scores - np.logaddexp.reduce(scores))
+  generated = answers.generated[row]
+  return {
+    'expected': float(answers.expected[row]),
+    'choices': [
+      {'text': text, 'value': value, 'probability': float(share)}
+      for (text, value, _), share in zip(facts.choices, shares)
+    ],
+    'generated': (
+      {'value': generated.value, 'clamped': generated.clamped}
+      if isinstance(generated, Rating)
+      else _describe_failure(generated)
+    ),
+  }
+
+
+def _describe_texts(
+  run: Run, answers: TextAnswers, row: int
+) -> list[dict[str, Any]]:
+  described = []
+  for number, output in enumerate(answers.outputs[row]):
+    score = float(answers.log_probabilities[row, number])
+    if not np.isfinite(score):  # A search may find fewer than it has beams.
+      continue
+    record: dict[str, Any] = {
+      'log_probability': score,
+      'ended': bool(answers.ended[row, number]),
+    }
+    if isinstance(output, Failure):
+      described.append(record | _describe_failure(output))
+      continue
+    record |= {'text': output.text, 'mentions': []}
+    if isinstance(output, DialogueTurn):
+      record['text'] = _bracket_mentions(output)
+      record['mentions'] = [
+        {
+          'item': mention.item,
+          'name': output.text[mention.start : mention.stop],
+          'path': item_path(run, mention.item),
+        }
+        for mention in output.mentions
+        if mention.item != NO_ITEM
+      ]
+    described.append(record)
+  return described
+
+
+def _bracket_mentions(turn: DialogueTurn) -> str:
+  """Returns what is said, items by [name]."""
+  said, end = [], 0
+  for mention in turn.mentions:
+    said.append(turn.text[end : mention.start])
+    said.append(f'[{turn.text[mention.start : mention.stop]}]')
+    end = mention.stop
+  return ''.join([*said, turn.text[end:]])
+
+
+def _describe_failure(failure: Failure) -> dict[str, Any]:
+  return {
+    'failure': failure.reason,
+    'means': REASONS[failure.reason],
+    'said': failure.raw,
+  }
+
+
+def tell_example(example: dict[str, Any]) -> str:
+  """Returns a worked example as text, its answer alone."""
+  if 'items' in example:
+    lines = _tell_items(example)
+  elif 'rating' in example:
+    lines = _tell_rating(example['rating'])
+  elif 'yes' in example:
+    share = example['yes']
+    lines = [
+      f'{"yes" if share >= 0.5 else "no"}: the probability of yes is'
+      f' {share:.3f}'
+    ]
+  else:
+    lines = _tell_texts(example['texts'])
+  return '\n'.join(lines)
+
+
+def tell_path(path: Sequence[dict[str, Any]]) -> str:
+  """Returns a path as text: each code, and the items that share the prefix."""
+  return ' > '.join(f'{step["label"]} ({step["items"]})' for step in path)
+
+
+def _tell_items(example: dict[str, Any]) -> list[str]:
+  lines = [
+    f'{"":>3}  {"log p":>7}  {"item":<40}  code (items that share the prefix)'
+  ]
+  for entry in example['items']:
+    mark = '*' if entry['item'] == example.get('true_item') else ' '
+    lines.append(
+      f'{entry["rank"]:>3}{mark} {entry["score"]:7.2f}'
+      f'  {_cut(entry["name"], 40):<40}  {tell_path(entry["path"])}'
+    )
+  return lines
+
+
+def _tell_rating(rating: dict[str, Any]) -> list[str]:
+  generated = rating['generated']
+  said = (
+    f'no rating, but {generated["said"]}'
+    if 'failure' in generated
+    else f'{generated["value"]:g}'
+    + (' (clamped to the scale)' if generated['clamped'] else '')
+  )
+  lines = [f'{rating["expected"]:.2f} expected; generated: {said}']
+  for choice in rating['choices']:
+    share = choice['probability']
+    bar = '█' * round(BAR * share)
+    lines.append(f'{choice["text"]:>5}  {share:.3f}  {bar}'.rstrip())
+  return lines
+
+
+def _tell_texts(texts: Sequence[dict[str, Any]]) -> list[str]:
+  lines = []
+  for text in texts:
+    said = (
+      f'(no answer: {text["means"]})' if 'failure' in text else text['text']
+    )
+    cut = '' if text['ended'] else ' (cut at the longest)'
+    lines += [said, f'  log p {text["log_probability"]:.2f}{cut}']
+    for mention in text.get('mentions', ()):
+      lines.append(f'  [{mention["name"]}]  {tell_path(mention["path"])}')
+  return lines
+
+
+def _cut(text: str, width: int) -> str:
+  return text if len(text) <= width else text[: width - 1] + '…'
