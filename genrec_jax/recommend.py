@@ -10,23 +10,29 @@ from typing import Any
 import numpy as np
 
 from genrec_jax import artifacts
-from genrec_jax.data.token_cache import TokenCache, TokenExamples
-from genrec_jax.decoding.recommend import (
-  Lists,
-  make_recommend_fn,
-  recommend_examples,
-  take_examples,
-  trie_of_tokens,
-)
-from genrec_jax.decoding.trie import Trie
-from genrec_jax.evaluate import (
-  check_lists,
+from genrec_jax.answering.items import check_lists
+from genrec_jax.answering.run import (
   choose_examples,
   load_params,
   load_tokens,
   place_on,
 )
+from genrec_jax.data.token_cache import TokenCache, TokenExamples
+from genrec_jax.decoding.cold_share import check_share, recommend_with_share
+from genrec_jax.decoding.new_users import (
+  NOBODY,
+  new_user_examples,
+  read_prompt,
+)
+from genrec_jax.decoding.recommend import (
+  Lists,
+  make_recommend_fn,
+  take_examples,
+  trie_of_tokens,
+)
+from genrec_jax.decoding.trie import Trie
 from genrec_jax.ids.item_ids import TokenLayout
+from genrec_jax.ids.new_items import NewItems
 from genrec_jax.training import partitioning
 from genrec_jax.types import PAD_ID, GenrecError, PathLike
 
@@ -38,6 +44,9 @@ def recommend(
   run_dir: PathLike,
   model,
   users: Sequence[str | int] | None = None,
+  history: str | Sequence[str | int] | None = None,
+  new_items: bool = True,
+  cold_share: float = 0.0,
   top_k: int = 10,
   num_beams: int = 20,
   normalization: str = 'vocabulary',
@@ -50,7 +59,8 @@ def recommend(
   """Lists the best items for users, with the beams' paths through the trie.
 
   Reads the inputs of the users from the run's token cache (what they had done
-  before their held-out item; the item itself is not looked at). Writes
+  before their held-out item; the item itself is not looked at). Items that
+  `genrec add_items` gave ids are in the catalogue, too. Writes
   `recommendations.jsonl`, a user a line, and prints the same as a table.
 
   Args:
@@ -58,6 +68,13 @@ def recommend(
     model: the model class that the checkpoint is of.
     users: source ids (rows of the users table where the run directory has no
       dataset); by default three of them.
+    history: source ids of items, oldest first: what a user took who is not in
+      the data (--history=ID,ID). New items may be among them.
+    new_items: whether to list items that were added to the run
+      (RUN_DIR/new_items), where there are any; they are marked `new`.
+    cold_share: the share of each list that is kept for items that training
+      never saw, as the model ranks them among each other; 0.1 keeps every
+      tenth place (decoding/cold_share.py).
     top_k: how many items a user gets.
     num_beams: the width of the search, at least top_k.
     normalization: what a score is: 'vocabulary', 'level' or 'children'.
@@ -71,46 +88,75 @@ def recommend(
     The table.
 
   Raises:
-    GenrecError: if an artefact is missing or does not belong to the others, or
-      a user is unknown.
+    GenrecError: if an artefact is missing or does not belong to the others, a
+      user or an item is unknown, or the prompt asks for more than is known of
+      a new user.
   """
   if not 1 <= top_k <= num_beams:
     raise GenrecError(
       f'Got top_k={top_k} with num_beams={num_beams}, expected from 1 to'
       ' num_beams; raise num_beams.'
     )
+  if users is not None and history is not None:
+    raise GenrecError(
+      'Got both users, who are in the data, and the history of a user who is'
+      ' not; pass one of them.'
+    )
+  check_share(cold_share)
   partitioning.use_compilation_cache()
   run_dir = pathlib.Path(run_dir)
   cache = load_tokens(run_dir)
-  task, examples, _ = choose_examples(cache, task, split, None, 0)
-  user_ids = _read_user_ids(run_dir)
-  examples = take_examples(
-    examples, _find_users(examples, users, user_ids, split)
-  )
+  num_trained = len(cache.item_tokens)
+  added = _read_new_items(run_dir, cache) if new_items else None
+  if history is not None:
+    cache = cache if added is None else added.extend(cache)
+    task = cache.item_task(task)
+    rows = _find_items(run_dir, cache, added, history)
+    examples = _new_user(run_dir, cache, task, rows)
+    user_ids = None
+  else:
+    task, examples, _ = choose_examples(cache, task, split, None, 0)
+    cache = cache if added is None else added.extend(cache)
+    user_ids = _read_user_ids(run_dir)
+    examples = take_examples(
+      examples, _find_users(examples, users, user_ids, split)
+    )
   mesh = partitioning.make_mesh()
   step, params = load_params(run_dir, model, cache, checkpoint, mesh)
   trie = trie_of_tokens(cache)
   shares = mesh.shape['data']
   with partitioning.partitioned(mesh):
-    lists = recommend_examples(
+    lists = recommend_with_share(
       make_recommend_fn(
         model, trie, num_beams=num_beams, normalization=normalization
       ),
       params,
       examples,
+      trie=trie,
+      cold_items=_unseen_items(run_dir, num_trained, len(cache.item_tokens)),
+      share=cold_share,
       batch_size=-(-min(batch_size, len(examples)) // shares) * shares,
       exclude_seen=exclude_seen,
       place=place_on(mesh),
     )
   check_lists(lists, cache, examples, exclude_seen, step)
-  records = _describe(lists, examples, cache, trie, user_ids, top_k)
+  records = _describe(
+    lists, examples, cache, trie, user_ids, top_k, num_trained
+  )
   path = run_dir / 'recommendations.jsonl'
   artifacts.write_text(
     path,
     ''.join(json.dumps(r, ensure_ascii=False) + '\n' for r in records),
   )
   table = '\n\n'.join(format_record(record) for record in records)
-  print(f'{table}\n\nCheckpoint {step}, {split} inputs. Written to {path}.')
+  inputs = f'{split} inputs' if history is None else 'the history given'
+  catalogue = f'{num_trained:,} items'
+  if added is not None:
+    catalogue += f' and {len(added):,} new ones (marked "new")'
+  print(
+    f'{table}\n\nCheckpoint {step}, {inputs}; ranked {catalogue}. Written to'
+    f' {path}.'
+  )
   return table
 
 
@@ -118,7 +164,8 @@ def format_record(record: dict[str, Any]) -> str:
   """Returns one user's recommendations as text."""
   history = [item['name'] for item in record['history']]
   who = record['user'] if record['user_id'] is None else record['user_id']
-  lines = [f'User {who}, {len(history)} items before, the last of them:']
+  who = 'A new user' if who is None else f'User {who}'
+  lines = [f'{who}, {len(history)} items before, the last of them:']
   lines += [f'    {_cut(name, 74)}' for name in history[-SHOWN_HISTORY:]]
   lines.append(
     f'{"":>3}  {"log p":>7}  {"item":<40}  code (items that share the prefix)'
@@ -127,9 +174,9 @@ def format_record(record: dict[str, Any]) -> str:
     path = ' > '.join(
       f'{step["label"]} ({step["items"]})' for step in entry['path']
     )
+    name = f'new: {entry["name"]}' if entry['new'] else entry['name']
     lines.append(
-      f'{entry["rank"]:>3}  {entry["score"]:7.2f}'
-      f'  {_cut(entry["name"], 40):<40}  {path}'
+      f'{entry["rank"]:>3}  {entry["score"]:7.2f}  {_cut(name, 40):<40}  {path}'
     )
   return '\n'.join(lines)
 
@@ -141,13 +188,15 @@ def _describe(
   trie: Trie,
   user_ids: list[str] | None,
   top_k: int,
+  num_trained: int,
 ) -> list[dict[str, Any]]:
   """Returns what is written of each user, JSON values."""
   layout = TokenLayout.from_dict(cache.layout)
   sizes = np.asarray(trie.prefix_sizes(np.maximum(lists.items, 0)))
 
   def item(row):
-    return {'item': int(row), 'name': cache.item_names[row]}
+    new = bool(row >= num_trained)
+    return {'item': int(row), 'name': cache.item_names[row], 'new': new}
 
   def path(tokens, sizes):
     return [
@@ -166,7 +215,7 @@ def _describe(
     places = range(min(top_k, int((lists.items[example] >= 0).sum())))
     records.append(
       {
-        'user': int(user),
+        'user': None if user == NOBODY else int(user),
         'user_id': None if user_ids is None else user_ids[user],
         'history': [item(row) for row in examples.history[example]],
         'recommendations': [
@@ -205,6 +254,95 @@ def _find_users(
       f' ({"rows" if user_ids is None else "ids"} of the users table).'
     )
   return [last[str(user)] for user in asked]
+
+
+def _read_new_items(
+  run_dir: pathlib.Path, cache: TokenCache
+) -> NewItems | None:
+  """Returns the items that were added to a run; None where none were."""
+  directory = run_dir / 'new_items'
+  if not (directory / artifacts.MANIFEST).exists():
+    return None
+  return NewItems.load(directory, ids=cache.manifest['inputs']['ids'])
+
+
+def _unseen_items(
+  run_dir: pathlib.Path, num_trained: int, num_items: int
+) -> np.ndarray:
+  """Returns the items that training never saw: held out of it, or new."""
+  from genrec_jax.data import splits  # late, as below
+
+  held_out = splits.held_out_items(run_dir / 'dataset')
+  return np.concatenate([held_out, np.arange(num_trained, num_items)])
+
+
+def _find_items(
+  run_dir: pathlib.Path,
+  cache: TokenCache,
+  added: NewItems | None,
+  history: str | Sequence[str | int],
+) -> list[int]:
+  """Returns the rows of the items of a history, by their source ids.
+
+  Where the run directory has no dataset, those of the run go by their rows.
+  """
+  asked = history.split(',') if isinstance(history, str) else history
+  asked = [str(item).strip() for item in asked]
+  new = [] if added is None else added.item_ids
+  known = [str(row) for row in range(len(cache.item_tokens) - len(new))]
+  where = 'rows of the items table'
+  if (run_dir / 'dataset' / artifacts.MANIFEST).exists():
+    from genrec_jax.data.dataset import Dataset
+
+    items = Dataset.load(run_dir / 'dataset').items
+    known, where = items['item_id'].to_pylist(), 'ids of the items table'
+  row = {item: row for row, item in enumerate([*known, *new])}
+  unknown = [item for item in asked if item not in row]
+  if unknown:
+    raise GenrecError(
+      f'Got the item {unknown[0]!r} in the history, expected {where}, such as'
+      f' {", ".join(known[:5])}, or of items that were added to the run; give'
+      ' it an id with `genrec add_items`, or leave it out.'
+    )
+  return [row[item] for item in asked]
+
+
+def _new_user(
+  run_dir: pathlib.Path, cache: TokenCache, task: str, history: Sequence[int]
+) -> TokenExamples:
+  """Returns the example of a user who is not in the data."""
+  layout = TokenLayout.from_dict(cache.layout)
+  tokens = None
+  if layout.user_codebook_sizes and {'user', 'profile'} & {
+    part for part in read_prompt(cache, task) if isinstance(part, str)
+  }:
+    tokens = layout.user_tokens(_new_user_codes(run_dir, history))
+  return new_user_examples(cache, task, [history], user_tokens=tokens)
+
+
+def _new_user_codes(
+  run_dir: pathlib.Path, history: Sequence[int]
+) -> np.ndarray:
+  """Returns the codes of a user, by the users who took the same items."""
+  import scipy.sparse
+
+  from genrec_jax.data import splits
+  from genrec_jax.data.dataset import Dataset
+  from genrec_jax.ids import cold_start
+  from genrec_jax.ids.item_ids import ItemIds
+
+  dataset = Dataset.load(run_dir / 'dataset')
+  split = splits.load_split(run_dir / 'dataset', dataset)
+  user, item = splits.train_interactions(dataset, split)
+  shape = dataset.num_users, dataset.num_items
+  taken = scipy.sparse.csr_array((np.ones(len(user)), (user, item)), shape)
+  taken.sum_duplicates()
+  taken.data[:] = 1
+  new = np.zeros((1, dataset.num_items))
+  new[0, [row for row in history if row < dataset.num_items]] = 1
+  return cold_start.new_user_codes(
+    ItemIds.load(run_dir / 'ids'), taken, scipy.sparse.csr_array(new)
+  )
 
 
 def _read_user_ids(run_dir: pathlib.Path) -> list[str] | None:
