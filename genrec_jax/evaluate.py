@@ -1,4 +1,4 @@
-"""Measures a checkpoint on full rankings of the catalogue."""
+"""Measures a checkpoint on every task that it was trained for."""
 
 from __future__ import annotations
 
@@ -9,29 +9,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from genrec_jax import artifacts
-from genrec_jax.answering.items import check_lists
+from genrec_jax.answering.facts import choose_tasks, sample_examples, task_facts
 from genrec_jax.answering.run import (
-  choose_examples,
-  load_params,
+  Run,
+  load_run,
   load_tokens,
-  place_on,
 )
+from genrec_jax.answering.texts import TextDecoding
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.popularity import Popularity
-from genrec_jax.data.token_cache import TokenCache, TokenExamples
-from genrec_jax.decoding.recommend import (
-  make_recommend_fn,
-  recommend_examples,
-  trie_of_tokens,
-)
-from genrec_jax.evaluation import ranking, results
-from genrec_jax.training import partitioning
-from genrec_jax.types import GenrecError, PathLike
+from genrec_jax.data.token_cache import TokenExamples
+from genrec_jax.evaluation import results
+from genrec_jax.measuring import watching
+from genrec_jax.measuring.measured import Settings
+from genrec_jax.measuring.task import WRITTEN, measure_task
+from genrec_jax.measuring.train_data import TrainData, load_train_data
+from genrec_jax.types import PathLike, unknown_name
 
 PyTree = Any
 
@@ -41,13 +38,19 @@ def evaluate(
   run_dir: PathLike,
   model,
   split: str = 'validation',
-  task: str | None = None,
+  tasks: Sequence[str] | str | None = None,
   checkpoint: str | int = 'best',
   num_beams: int = 20,
   normalization: str = 'vocabulary',
   exclude_seen: bool = True,
+  text_beams: int | None = None,
+  temperature: float | None = None,
+  top_k: int | None = None,
+  top_p: float | None = None,
+  max_length: int | None = None,
   batch_size: int = 128,
   max_examples: int | None = None,
+  max_texts: int | None = 1000,
   seed: int = 0,
   baselines: Sequence[Callable[[], protocol.Baseline]] = (
     Popularity,
@@ -55,132 +58,110 @@ def evaluate(
     ItemKNN,
   ),
   model_parallel: int = 1,
-) -> dict[str, Any]:
-  """Ranks the whole catalogue for every example, beside the baselines.
+) -> dict[str, dict[str, Any]]:
+  """Measures every task of the run, each beside what it must beat.
 
-  Reads `tokens/` and `checkpoints/` of the run, and `dataset/` for the
-  baselines. Writes `evaluation/<split>.json` with the metrics and everything
-  that made them, and the lists beside it (see evaluation/results.py). Prints
-  the table. Each look at the test part is logged.
+  Reads `tokens/` and `checkpoints/` of the run, and `dataset/` for the floors.
+  Writes `evaluation/<split>/<task>.json` with the metrics and everything that
+  made them, and the answers beside it (see evaluation/results.py); results of
+  other tasks stay. Prints a table a task. Each look at the test part is
+  logged. What is measured, by the kind of a task's answer:
+
+    an item    Recall, NDCG and MRR of the whole catalogue ranked; in dialogues
+               Recall@1, @10 and @50, with and without items mentioned already
+    a rating   RMSE and MAE, of the mean over the choices and of what is written
+    yes or no  AUC and accuracy
+    a text     BLEU, ROUGE, distinct n-grams; of explanations also USR, FMR,
+               FCR and DIV
+    a reply    the same; which items it names, and how many it would invent
+               were it not for the trie
 
   Args:
     run_dir: the run directory.
     model: the model class that the checkpoint is of.
     split: 'validation' or 'test'.
-    task: whose prompts to read; by default the first whose answer is an item.
+    tasks: which; by default all of the token cache.
     checkpoint: 'best' (on validation), 'last' or a step.
-    num_beams: the length of the lists, and the width of the search.
-    normalization: what a score is: 'vocabulary', 'level' or 'children'.
+    num_beams: the length of lists of items, and the width of the search.
+    normalization: what an item's score is: 'vocabulary', 'level' or 'children'.
     exclude_seen: leave out the items of each history, also for baselines.
+    text_beams: search for the likeliest texts with so many beams; by default
+      the likeliest token is taken at each step.
+    temperature: draw the tokens of texts, their logits divided by this.
+    top_k: draw them from the k likeliest.
+    top_p: draw them from the fewest that have this probability together.
+    max_length: the most tokens of a text; by default as many as are learnt.
     batch_size: examples decoded at once.
-    max_examples: measure on a seeded sample of so many; the result then goes
-      to `evaluation/<split>_subset.json` and says so.
-    seed: of that sample.
-    baselines: what to measure beside the model; `()` needs no dataset.
+    max_examples: measure each task on a seeded sample of so many; its result
+      then goes to `evaluation/<split>_subset/` and says so.
+    max_texts: the same for tasks whose answers are written token by token,
+      which takes its time; None for all.
+    seed: of those samples and of tokens that are drawn.
+    baselines: of lists of items; `()` leaves all floors out, of the other
+      tasks too, and needs no dataset.
     model_parallel: devices that share one copy of the model.
 
   Returns:
-    The result, as in the JSON.
+    The results by task, as in the JSON.
 
   Raises:
-    GenrecError: if an artefact is missing or does not belong to the others, or
-      the model gives scores that are not numbers.
+    GenrecError: if an artefact is missing or does not belong to the others, a
+      task is unknown, or the model gives scores that are not numbers.
   """
-  partitioning.use_compilation_cache()
-  run_dir = pathlib.Path(run_dir)
-  cache = load_tokens(run_dir)
-  task, examples, subset = choose_examples(
-    cache, task, split, max_examples, seed
-  )
-  fitted = [
-    _fit_baseline(make_baseline, run_dir, cache) for make_baseline in baselines
-  ]
-  mesh = partitioning.make_mesh(model_parallel)
-  step, params = load_params(run_dir, model, cache, checkpoint, mesh)
-  print(
-    f'Ranking {cache.item_tokens.shape[0]:,} items for {len(examples):,}'
-    f' {split} examples of task {task!r}, checkpoint {step}, {num_beams} beams.'
-  )
-  recommend = make_recommend_fn(
-    model,
-    trie_of_tokens(cache),
+  if split not in results.SPLITS:
+    raise unknown_name('split', split, results.SPLITS)
+  settings = Settings(
     num_beams=num_beams,
     normalization=normalization,
+    exclude_seen=exclude_seen,
+    text_decoding=TextDecoding(
+      num_beams=text_beams,
+      temperature=temperature,
+      top_k=top_k,
+      top_p=top_p,
+      max_length=max_length,
+      seed=seed,
+    ),
+    batch_size=batch_size,
+    baselines=tuple(baselines),
   )
-  start = time.perf_counter()
-  with partitioning.partitioned(mesh):
-    lists = recommend_examples(
-      recommend,
-      params,
-      examples,
-      batch_size=batch_size,
-      exclude_seen=exclude_seen,
-      place=place_on(mesh),
-    )
-  seconds = time.perf_counter() - start
-  invalid = check_lists(lists, cache, examples, exclude_seen, step)
-
-  cold = _held_out_targets(run_dir, examples)
-  rows = {'model': lists.items}
-  for baseline in fitted:
-    rows[baseline.name] = protocol.recommend(
-      baseline, examples.history, top_k=num_beams, exclude_seen=exclude_seen
-    )
-  result = {
-    'split': split,
-    'task': task,
-    'n': len(examples),
-    'subset': subset,
-    'metrics': {
-      name: ranking.measure_lists(items, examples.target, examples.tied, cold)
-      for name, items in rows.items()
-    },
-    'invalid_share': invalid,
-    'empty_share': float((lists.items < 0).mean()),
+  cache = load_tokens(run_dir)
+  chosen = {}
+  for task in choose_tasks(cache, tasks, split):
+    written = task_facts(cache, task).kind in WRITTEN
+    limits = [max_examples, max_texts if written else None]
+    most = min((n for n in limits if n is not None), default=None)
+    chosen[task] = sample_examples(cache.examples(task, split), most, seed)
+  run = load_run(
+    run_dir, model, checkpoint=checkpoint, model_parallel=model_parallel
+  )
+  data = load_train_data(run) if settings.baselines else None
+  facts = {
     'checkpoint': {
       'chosen': checkpoint,
-      'step': step,
+      'step': run.step,
       'training_seed': training_seed(run_dir),
     },
-    'search': {
-      'num_beams': num_beams,
-      'normalization': normalization,
-      'exclude_seen': exclude_seen,
-      'batch_size': batch_size,
-    },
-    'fingerprints': {
-      'tokens': cache.fingerprint,
-      'vocabulary': cache.vocabulary_fingerprint,
-      **cache.manifest['inputs'],
-    },
-    'config': _read_config(run_dir),
-    'code': results.describe_code(),
-    'hardware': results.describe_hardware(),
-    'seconds': seconds,
-    'examples_per_second': len(examples) / seconds,
+    **_describe(run),
   }
-  if jax.process_index() == 0:
-    path = results.write_result(
-      run_dir,
-      result,
-      {
-        'user': examples.user,
-        'target': examples.target,
-        'tied': examples.tied,
-        'scores': lists.scores,
-        **{f'items_{name}': items for name, items in rows.items()},
-      },
-    )
-    print(f'{results.format_table(result)}\nWritten to {path}.')
-  return result
+  print(
+    f'Measuring {", ".join(chosen)} on {split}: checkpoint {run.step},'
+    f' {run.cache.item_tokens.shape[0]:,} items, {num_beams} beams.',
+    flush=True,
+  )
+  return {
+    task: _measure(run, task, split, *sample, settings, data, facts)
+    for task, sample in chosen.items()
+  }
 
 
 def make_evaluate_fn(
   *,
   run_dir: PathLike,
   model,
-  task: str | None = None,
+  tasks: Sequence[str] | str | None = None,
   max_examples: int | None = 2000,
+  max_texts: int | None = 200,
   num_beams: int = 20,
   normalization: str = 'vocabulary',
   exclude_seen: bool = True,
@@ -189,41 +170,43 @@ def make_evaluate_fn(
 ) -> Callable[[PyTree, int], dict[str, float]]:
   """Returns the measurement on validation examples during a training run.
 
-  Reads the token cache now and compiles at the first call. The sample is the
-  same at each call.
+  Reads the token cache now and compiles at the first call. The samples are
+  the same at each call. See measuring/watching.py for what is measured.
+
+  Args:
+    run_dir: the run directory.
+    model: the model class.
+    tasks: which; by default all that have validation examples.
+    max_examples: of each task.
+    max_texts: of each task, for log-likelihoods, where there are several tasks.
+    num_beams: the length of lists of items, and the width of the search.
+    normalization: what an item's score is.
+    exclude_seen: leave out the items of each history; but those that a
+      dialogue mentioned may come again.
+    batch_size: examples at once.
+    seed: of the samples.
 
   Returns:
-    fn(params, step) -> {'recall@10': ..., 'ndcg@10': ..., ...}; the parameters
-    stay where they are and the examples go to their mesh.
+    fn(params, step) -> metrics by name: of a single task whose answer is an
+    item 'recall@10', 'ndcg@10', ..., else 'TASK/METRIC', and 'log_likelihood',
+    the mean over tasks of the mean log-probability of a target's token. The
+    parameters stay where they are and the examples go to their mesh.
   """
-  cache = load_tokens(run_dir)
-  _, examples, _ = choose_examples(
-    cache, task, 'validation', max_examples, seed
-  )
-  recommend = make_recommend_fn(
+  return watching.make_watch_fn(
+    run_dir,
     model,
-    trie_of_tokens(cache),
-    num_beams=num_beams,
-    normalization=normalization,
-  )
-
-  def evaluate_params(params: PyTree, step: int = 0) -> dict[str, float]:
-    sharding = jax.tree.leaves(params)[0].sharding
-    on_mesh = isinstance(sharding, jax.sharding.NamedSharding)
-    lists = recommend_examples(
-      recommend,
-      params,
-      examples,
-      batch_size=batch_size,
+    load_tokens(run_dir),
+    tasks=tasks,
+    max_examples=max_examples,
+    max_texts=max_texts,
+    settings=Settings(
+      num_beams=num_beams,
+      normalization=normalization,
       exclude_seen=exclude_seen,
-      place=place_on(sharding.mesh) if on_mesh else dict,
-    )
-    check_lists(lists, cache, examples, exclude_seen, step)
-    return ranking.measure_lists(lists.items, examples.target, examples.tied)[
-      'all'
-    ]
-
-  return evaluate_params
+      batch_size=batch_size,
+    ),
+    seed=seed,
+  )
 
 
 def training_seed(run_dir: PathLike) -> int | None:
@@ -243,39 +226,53 @@ def training_seed(run_dir: PathLike) -> int | None:
   return None if settings is None else settings.get('train.train.seed', default)
 
 
-def _fit_baseline(
-  make_baseline: Callable[[], protocol.Baseline],
-  run_dir: pathlib.Path,
-  cache: TokenCache,
-) -> protocol.Baseline:
-  if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
-    raise GenrecError(
-      f'The baselines learn from {run_dir / "dataset"}, which is not there;'
-      ' copy it here, or pass --baselines="()" for the model alone.'
-    )
-  # Late, because a machine that only decodes needs no Arrow.
-  from genrec_jax.data import splits
-  from genrec_jax.data.dataset import Dataset
+def _measure(
+  run: Run,
+  task: str,
+  split: str,
+  examples: TokenExamples,
+  subset: dict[str, int] | None,
+  settings: Settings,
+  data: TrainData | None,
+  facts: dict[str, Any],
+) -> dict[str, Any]:
+  """Measures one task, writes the result and prints its table."""
+  start = time.perf_counter()
+  measured = measure_task(run, task, examples, settings, data)
+  seconds = time.perf_counter() - start
+  known = run.facts(task)
+  result = {
+    'split': split,
+    'task': task,
+    'answer': known.kind,
+    'n': len(examples),
+    'subset': subset,
+    'metrics': measured.metrics,
+    'columns': list(measured.columns),
+    'lacking': dict(known.lacking),
+    'cut': dict(known.cut),
+    **measured.facts,
+    **facts,
+    'read_out': measured.read_out,
+    'seconds': seconds,
+    'examples_per_second': len(examples) / seconds,
+  }
+  if jax.process_index() == 0:
+    path = results.write_result(run.directory, result, measured.arrays)
+    print(f'\n{results.format_table(result)}\nWritten to {path}.', flush=True)
+  return result
 
-  dataset = Dataset.load(run_dir / 'dataset')
-  split = splits.load_split(run_dir / 'dataset', dataset)
-  artifacts.check_input(
-    cache.manifest, 'split', split.fingerprint, 'run `genrec tokenize` again'
-  )
-  user, item = splits.train_interactions(dataset, split)
-  return make_baseline().fit(user, item, dataset.num_items)
 
-
-def _held_out_targets(
-  run_dir: pathlib.Path, examples: TokenExamples
-) -> np.ndarray | None:
-  """Returns which targets were held out of training; None where none was."""
-  from genrec_jax.data import splits  # late, as above
-
-  cold = splits.held_out_items(run_dir / 'dataset')
-  return np.isin(examples.target, cold) if len(cold) else None
-
-
-def _read_config(run_dir: pathlib.Path) -> str | None:
-  path = run_dir / 'config.gin'
-  return path.read_text(encoding='utf-8') if path.exists() else None
+def _describe(run: Run) -> dict[str, Any]:
+  """Returns what made the numbers, beside the checkpoint."""
+  config = run.directory / 'config.gin'
+  return {
+    'fingerprints': {
+      'tokens': run.cache.fingerprint,
+      'vocabulary': run.cache.vocabulary_fingerprint,
+      **run.cache.manifest['inputs'],
+    },
+    'config': config.read_text(encoding='utf-8') if config.exists() else None,
+    'code': results.describe_code(),
+    'hardware': results.describe_hardware(),
+  }

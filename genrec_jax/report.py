@@ -15,15 +15,9 @@ from genrec_jax.data import catalogue
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.evaluation import results
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.measuring.watching import LOG_LIKELIHOOD
 from genrec_jax.training import writers
 from genrec_jax.types import GenrecError, PathLike
-
-COLUMNS = ('recall@5', 'recall@10', 'ndcg@5', 'ndcg@10', 'mrr')
-SLICES = {
-  'all': 'all examples',
-  'tied': 'target on the same day as the item before it',
-  'untied': 'target later than the item before it',
-}
 
 
 def report(
@@ -33,7 +27,7 @@ def report(
   max_map_items: int = 2000,
   seed: int = 0,
 ) -> pathlib.Path:
-  """Writes `report.html`: metrics, curves, the ID space, recommendations.
+  """Writes `report.html`: every task, curves, the ID space, recommendations.
 
   Shows what the run directory holds; what is not there yet is said. The page
   needs no network.
@@ -54,24 +48,28 @@ def report(
       data.
   """
   # Late: the report's libraries are an extra.
-  from genrec_jax.reporting import figures, page
+  from genrec_jax.reporting import figures, page, task_sections
 
   run_dir = pathlib.Path(run_dir)
   compare = [compare] if isinstance(compare, str) else compare
   cache = TokenCache.load(run_dir / 'tokens')
   log = writers.read_rows(run_dir / 'logs' / 'metrics.jsonl')
-  evaluated = {
-    split: results.read_result(run_dir, split)
-    for split in reversed(results.SPLITS)
-    if (run_dir / 'evaluation' / f'{split}.json').exists()
-  }
-  tables = []
-  for split, (result, _) in evaluated.items():
-    others = {
-      name: _result_of(other, split, result)
-      for name, other in _short_names(compare).items()
-    }
-    tables += metric_tables(result, others, _published(run_dir, split))
+  compared = _short_names(compare)
+  evaluated = _read_results(run_dir, cache)
+  sections = []
+  for found in evaluated.values():
+    others = [
+      {
+        name: other
+        for name, path in compared.items()
+        if (other := _result_of(path, result)) is not None
+      }
+      for result, _ in found
+    ]
+    shown = [result for result, _ in found]
+    sections.append(
+      task_sections.task_section(shown, others, _published(run_dir))
+    )
   ids = ItemIds.load(run_dir / 'ids')
   id_figure, id_note = (
     None,
@@ -93,18 +91,25 @@ def report(
       ' vectors that the IDs were made from, coloured by the first code: items'
       ' that share it should lie together. Point at one to read its name.'
     )
+  watched = ['recall@10', 'ndcg@10', 'recall@5', 'mrr']
+  if any(LOG_LIKELIHOOD in row for row in log):
+    watched = [f'{task}/{LOG_LIKELIHOOD}' for task in cache.tasks()]
+    watched = [LOG_LIKELIHOOD, *watched]
   html = page.render(
     {
       'title': f'Run {run_dir.resolve().name}',
       'subtitle': (
         f'{len(cache.item_names):,} items as sequences of'
-        f' {cache.item_tokens.shape[1]} tokens; task'
-        f' {", ".join(cache.tasks())}.'
+        f' {cache.item_tokens.shape[1]} tokens;'
+        f' task{"s" * (len(cache.tasks()) > 1)} {", ".join(cache.tasks())}.'
       ),
-      'tables': tables,
+      'sections': sections,
       'loss_curve': figures.curves(log, 'train', ['loss']),
-      'metric_curve': figures.curves(
-        log, 'validation', ['recall@10', 'ndcg@10', 'recall@5', 'mrr']
+      'metric_curve': figures.curves(log, 'validation', watched),
+      'metric_note': (
+        'Validation metrics on the sample watched during training.'
+        + ' Log-likelihoods are means over the tokens of the true answers.'
+        * any(name.endswith(LOG_LIKELIHOOD) for name in watched)
       ),
       'id_figure': id_figure,
       'id_note': id_note,
@@ -115,87 +120,11 @@ def report(
   )
   path = run_dir / 'report.html'
   artifacts.write_text(path, html)
-  for table in tables:
-    print(format_table(table) + '\n')
+  for section in sections:
+    for table in section['tables']:
+      print(f'{section["task"]}. {task_sections.format_table(table)}\n')
   print(f'Report: {path.resolve()} (open it in a browser)')
   return path
-
-
-def metric_tables(
-  result: Mapping[str, Any],
-  others: Mapping[str, Mapping[str, Any]],
-  published: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-  """Returns the tables of one evaluated part: all examples, then slices."""
-  tables = []
-  counts = {
-    name: int(values['n'])
-    for name, values in result['metrics']['model'].items()
-  }
-  for name in SLICES:
-    if name not in counts or (
-      name != 'all' and not 0 < counts[name] < counts['all']
-    ):
-      continue
-    rows = [
-      {
-        'name': row,
-        'model': row == 'model',
-        'values': [slices[name].get(column) for column in COLUMNS],
-      }
-      for row, slices in {
-        **result['metrics'],
-        **{
-          f'model of {other}': value['metrics']['model']
-          for other, value in others.items()
-        },
-      }.items()
-    ]
-    if name == 'all':
-      rows += [
-        {
-          'name': f'{row["method"]}, published',
-          'model': False,
-          'values': [row['metrics'].get(column) for column in COLUMNS],
-        }
-        for row in published
-      ]
-    tables.append(
-      {
-        'title': (
-          f'{result["split"].capitalize()}: {SLICES[name]} ({counts[name]:,})'
-        ),
-        'note': (
-          'The whole catalogue is ranked'
-          + (
-            ', without the items of the history'
-            if result['search']['exclude_seen']
-            else ''
-          )
-          + f'; {result["search"]["num_beams"]} beams; invalid items'
-          f' {result["invalid_share"]:.0%}.'
-        ),
-        'head': 'method',
-        'columns': COLUMNS,
-        'rows': rows,
-      }
-    )
-  return tables
-
-
-def format_table(table: Mapping[str, Any]) -> str:
-  """Returns one of `metric_tables` as text."""
-  width = max(len(row['name']) for row in table['rows'])
-  lines = [
-    f'{table["title"]}. {table["note"]}',
-    ' ' * width + ''.join(f'{name:>11}' for name in table['columns']),
-  ]
-  for row in table['rows']:
-    values = ('-' if v is None else f'{v:.4f}' for v in row['values'])
-    lines.append(
-      f'{row["name"]:<{width}}' + ''.join(f'{v:>11}' for v in values)
-    )
-  return '\n'.join(lines)
 
 
 def _short_names(paths: Sequence[PathLike]) -> dict[str, pathlib.Path]:
@@ -208,11 +137,39 @@ def _short_names(paths: Sequence[PathLike]) -> dict[str, pathlib.Path]:
   return {}
 
 
+def _read_results(
+  run_dir: pathlib.Path, cache: TokenCache
+) -> dict[str, list[tuple[dict[str, Any], dict[str, np.ndarray]]]]:
+  """Returns the results of each task, test first, in the tasks' order."""
+  found: dict[str, list] = {}
+  for split in reversed(results.SPLITS):
+    for task, subset in results.measured_tasks(run_dir, split).items():
+      read = results.read_result(run_dir, split, task, subset=subset)
+      found.setdefault(task, []).append(read)
+  order = cache.tasks()
+  return {
+    task: found[task]
+    for task in sorted(found, key=lambda t: (t not in order, order.index(t)))
+  }
+
+
 def _result_of(
-  other: PathLike, split: str, result: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Reads another run's result; refuses one on other data."""
-  compared, _ = results.read_result(other, split)
+  other: pathlib.Path, result: Mapping[str, Any]
+) -> dict[str, Any] | None:
+  """Reads another run's result of the same task and part, if it has one.
+
+  Raises:
+    GenrecError: if it is of other data, or neither part nor task is measured.
+  """
+  split, task = result['split'], result['task']
+  subset = bool(result['subset'])
+  if not results.result_path(other, split, task, subset=subset).exists():
+    if any(results.measured_tasks(other, part) for part in results.SPLITS):
+      return None
+    raise GenrecError(
+      f'{other} has no results to compare with; run `genrec evaluate` there.'
+    )
+  compared, _ = results.read_result(other, split, task, subset=subset)
   for kind in ('dataset', 'split'):
     if compared['fingerprints'][kind] != result['fingerprints'][kind]:
       raise GenrecError(
@@ -222,10 +179,10 @@ def _result_of(
   return compared
 
 
-def _published(run_dir: pathlib.Path, split: str) -> list[dict[str, Any]]:
+def _published(run_dir: pathlib.Path) -> list[dict[str, Any]]:
   """Returns the published test rows on the run's data set, if there are."""
   manifest = run_dir / 'dataset' / artifacts.MANIFEST
-  if split != 'test' or not manifest.exists():
+  if not manifest.exists():
     return []
   name = json.loads(manifest.read_text(encoding='utf-8')).get('name')
   path = catalogue.directory().parent / 'references' / f'{name}.toml'
@@ -239,9 +196,10 @@ def _examples(
 ) -> list[dict[str, Any]]:
   """Returns the users of recommendations.jsonl, with their held-out item."""
   targets = {}
-  if 'test' in evaluated:
-    lists = evaluated['test'][1]
-    targets = dict(zip(lists['user'].tolist(), lists['target'].tolist()))
+  for found in list(evaluated.values())[::-1]:
+    for result, arrays in found:
+      if result['split'] == 'test' and 'target' in arrays:
+        targets = dict(zip(arrays['user'].tolist(), arrays['target'].tolist()))
   examples = []
   for record in writers.read_rows(run_dir / 'recommendations.jsonl'):
     target = targets.get(record['user'])
@@ -272,17 +230,23 @@ def _facts(ids: ItemIds, evaluated: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ('IDs', json.dumps(ids.facts, ensure_ascii=False, default=str)),
     ('codebooks', ' × '.join(map(str, ids.codebook_sizes))),
   ]
-  for split, (result, _) in evaluated.items():
-    facts += [
-      (f'{split}: checkpoint', f'step {result["checkpoint"]["step"]}'),
-      (f'{split}: code', json.dumps(result['code'])),
-      (f'{split}: hardware', json.dumps(result['hardware'])),
-      (f'{split}: examples/s', f'{result["examples_per_second"]:,.0f}'),
-      *(
-        (f'{split}: {name}', value[:16])
-        for name, value in result['fingerprints'].items()
-      ),
-    ]
+  told: dict[str, dict[str, str]] = {}
+  for found in evaluated.values():
+    for result, _ in found:
+      of = f'{result["task"]}, {result["split"]}'
+      for name, value in {
+        'checkpoint': f'step {result["checkpoint"]["step"]}',
+        'code': json.dumps(result['code']),
+        'hardware': json.dumps(result['hardware']),
+        **{kind: value[:16] for kind, value in result['fingerprints'].items()},
+        'examples/s': f'{result["examples_per_second"]:,.0f}',
+      }.items():
+        told.setdefault(name, {})[of] = value
+  for name, values in told.items():
+    if len(set(values.values())) == 1:
+      facts.append((name, next(iter(values.values()))))
+    else:  # Some tasks were measured at another time than others.
+      facts += [(f'{name} ({of})', value) for of, value in values.items()]
   return facts
 
 

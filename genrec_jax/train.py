@@ -13,6 +13,7 @@ from genrec_jax import evaluate as evaluation
 from genrec_jax.data import token_cache
 from genrec_jax.data.batches import TrainBatches, suggest_buckets
 from genrec_jax.data.mixtures import mixing_rates
+from genrec_jax.measuring.watching import watched_metric
 from genrec_jax.training import partitioning, trainer
 from genrec_jax.types import PathLike
 
@@ -105,7 +106,7 @@ def train(
   checkpoint_period: int = 1000,
   log_period: int = 100,
   keep: int = 3,
-  best_metric: str = 'recall@10',
+  best_metric: str | None = None,
   early_stopping_patience: int | None = None,
   seed: int = 0,
   model_parallel: int = 1,
@@ -131,7 +132,10 @@ def train(
     checkpoint_period: steps between checkpoints.
     log_period: steps between rows of metrics.
     keep: latest checkpoints kept, beside the best.
-    best_metric: the metric whose highest value is the best.
+    best_metric: the metric whose highest value is the best; by default
+      'recall@10' where the run has one task and it asks for an item, else
+      'log_likelihood', the mean over tasks of the mean log-probability of a
+      token of the true answers.
     early_stopping_patience: stop after so many evaluations in a row without a
       better value; None for never.
     seed: of initialization, dropout and the order of the examples.
@@ -165,7 +169,7 @@ def train(
     checkpoint_period=checkpoint_period,
     log_period=log_period,
     keep=keep,
-    best_metric=best_metric,
+    best_metric=best_metric or watched_metric(cache),
     early_stopping_patience=early_stopping_patience,
     seed=seed,
     model_parallel=model_parallel,

@@ -100,7 +100,7 @@ def test_a_run_leaves_every_artefact(run_dir):
     'config.gin',
     'checkpoints/checkpoint_24',
     'logs/metrics.jsonl',
-    'evaluation/validation.json',
+    'evaluation/validation/sequential.json',
     'recommendations.jsonl',
     'report.html',
   ):
@@ -108,8 +108,9 @@ def test_a_run_leaves_every_artefact(run_dir):
 
 
 def test_every_listed_item_exists_and_was_not_seen(run_dir):
-  lists = np.load(run_dir / 'evaluation' / 'recommendations_validation.npz')
-  result = json.loads((run_dir / 'evaluation/validation.json').read_text())
+  folder = run_dir / 'evaluation' / 'validation'
+  lists = np.load(folder / 'sequential.npz')
+  result = json.loads((folder / 'sequential.json').read_text())
   assert result['invalid_share'] == 0
   for items in lists['items_model']:
     assert len(set(items)) == len(items) and min(items) >= 0
@@ -151,6 +152,30 @@ def test_training_and_evaluation_need_no_tensorflow(run_dir, tmp_path):
   assert losses[0] == losses[1]
 
 
+def test_a_new_item_is_recommended_to_a_new_user(run_dir, tmp_path):
+  """From the items of a file and a history, without TensorFlow or SeqIO."""
+  grown = shutil.copytree(run_dir, tmp_path / 'grown')
+  _, *lines = (grown / 'ids' / 'items.tsv').read_text().splitlines()
+  (item_id, title, _), (other, _, _) = (l.split('\t') for l in lines[:2])
+  (tmp_path / 'new.tsv').write_text(f'item_id\ttitle\nnew-1\t{title}\n')
+  for command in (
+    ('add_items', f'--items={tmp_path / "new.tsv"}'),
+    ('recommend', f'--history={item_id},{other}', '--cold_share=1.0'),
+  ):
+    done = genrec(
+      *command,
+      f'--run_dir={grown}',
+      blocked=('tensorflow', 'tensorflow_text', 'seqio', 'sentencepiece'),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+  (record,) = (grown / 'recommendations.jsonl').read_text().splitlines()
+  record = json.loads(record)
+  assert [item['name'] for item in record['history']][0] == title
+  first, *others = record['recommendations']
+  assert first['new'] and first['name'] == title
+  assert not any(entry['new'] for entry in others)
+
+
 def test_ids_of_other_data_are_refused(run_dir, tmp_path, capsys):
   mixed = tmp_path / 'mixed'
   shutil.copytree(run_dir, mixed)
@@ -172,7 +197,7 @@ def test_a_missing_checkpoint_is_named(run_dir, capsys):
 def test_runs_on_other_data_are_not_compared(run_dir, tmp_path, capsys):
   other = tmp_path / 'other'
   shutil.copytree(run_dir / 'evaluation', other / 'evaluation')
-  path = other / 'evaluation' / 'validation.json'
+  path = other / 'evaluation' / 'validation' / 'sequential.json'
   result = json.loads(path.read_text())
   result['fingerprints']['dataset'] = 'another'
   path.write_text(json.dumps(result))

@@ -126,8 +126,8 @@ def test_writes_the_numbers_and_what_made_them(run_dir, capsys):
   settings = {'num_beams': 20, 'batch_size': 16}
   result = evaluate(
     run_dir=run_dir, model=MODEL, baselines=(Popularity,), **settings
-  )
-  stored, lists = results.read_result(run_dir, 'validation')
+  )['sequential']
+  stored, lists = results.read_result(run_dir, 'validation', 'sequential')
   assert stored == json.loads(json.dumps(result))
   cache = TokenCache.load(run_dir / 'tokens')
   examples = cache.examples('sequential', 'validation')
@@ -177,9 +177,13 @@ def test_a_result_names_the_seed_that_its_checkpoint_was_trained_with(
 
 def test_during_training_the_same_numbers(run_dir):
   settings = {'model': MODEL, 'batch_size': 16, 'seed': 3}
-  sample = evaluate(run_dir=run_dir, baselines=(), max_examples=11, **settings)
+  sample = evaluate(
+    run_dir=run_dir, baselines=(), max_examples=11, **settings
+  )['sequential']
   assert sample['subset'] == {'examples': 11, 'of': 30, 'seed': 3}
-  assert not (run_dir / 'evaluation' / 'validation.json').exists()
+  assert results.measured_tasks(run_dir, 'validation') == {'sequential': True}
+  with pytest.raises(GenrecError, match='No result at'):
+    results.read_result(run_dir, 'validation', 'sequential')
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
   params = steps.initial_state(
     settings['model'],
@@ -206,12 +210,11 @@ def test_the_test_part_is_logged_and_never_taken_for_validation(
   directory = run_dir / 'evaluation'
   log = (directory / 'test_log.jsonl').read_text().splitlines()
   assert [json.loads(line)['checkpoint']['step'] for line in log] == [7, 7]
-  with pytest.raises(GenrecError, match='--split=validation` first'):
-    results.read_result(run_dir, 'validation')
-  for file in list(directory.glob('*test.*')):
-    shutil.copy(file, file.with_name(file.name.replace('test', 'validation')))
-  with pytest.raises(GenrecError, match='of the test part, expected validat'):
-    results.read_result(run_dir, 'validation')
+  with pytest.raises(GenrecError, match='--split=validation --tasks=seq'):
+    results.read_result(run_dir, 'validation', 'sequential')
+  shutil.copytree(directory / 'test', directory / 'validation')
+  with pytest.raises(GenrecError, match='of the split test, expected validat'):
+    results.read_result(run_dir, 'validation', 'sequential')
 
 
 def test_needs_no_dataset_without_baselines(run_dir):
@@ -248,7 +251,7 @@ def _build_other_ids(run_dir):
     (None, {'checkpoint': 6}, 'one of the steps 7'),
     (None, {'model': _make_model(24)}, 'of another model'),
     (None, {'split': 'train'}, 'expected one of: test, validation'),
-    (None, {'task': 'top_n'}, 'expected one of: sequential'),
+    (None, {'tasks': 'top_n'}, 'expected one of: sequential'),
     (None, {'max_examples': 0}, 'at least 1'),
   ],
 )

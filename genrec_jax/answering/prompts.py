@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -47,6 +48,13 @@ class TextPieces:
     if self.model is None:
       raise ValueError(f'{tokens} are no text; the vocabulary has none')
     return self._processor.decode(tokens)
+
+  @property
+  def available(self) -> bool:
+    """Whether texts can be read: SentencePiece is here, or there is no text."""
+    if self.model is None:
+      return True
+    return importlib.util.find_spec('sentencepiece') is not None
 
   @functools.cached_property
   def _processor(self):

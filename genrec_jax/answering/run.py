@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import inspect
 import pathlib
 from typing import Any
 
@@ -203,23 +202,6 @@ def load_params(
     )
   shardings = partitioning.parameter_shardings(variables, mesh)
   return step, jax.device_put(params, shardings)
-
-
-def training_seed(run_dir: PathLike) -> int | None:
-  """Returns the seed that a run's checkpoints were trained with.
-
-  None where they do not say, as those of the first version or of code of one's
-  own. Settings at their default are not written down.
-  """
-  # Late, because training measures itself with this module.
-  from genrec_jax.train import train
-
-  manifest = artifacts.read_manifest(
-    pathlib.Path(run_dir) / 'checkpoints', 'checkpoints'
-  )
-  default = inspect.signature(train).parameters['seed'].default
-  settings = manifest.get('settings')
-  return None if settings is None else settings.get('train.train.seed', default)
 
 
 def place_on(mesh: jax.sharding.Mesh):

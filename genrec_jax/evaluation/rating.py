@@ -129,3 +129,34 @@ def liking_metrics(
     'n_liked': positives,
     'auc': float(above / (positives * negatives)),
   }
+
+
+def yes_no_metrics(
+  scores: Float[np.ndarray, 'E'],
+  liked: Bool[np.ndarray, 'E'],
+  *,
+  says_yes: Bool[np.ndarray, 'E'] | None = None,
+) -> dict[str, float]:
+  """Returns the `liking_metrics`, and the `accuracy` of what is said.
+
+  Where all examples are of one kind there is no AUC, and it is left out.
+
+  Args:
+    scores: higher where 'yes' is more likely.
+    liked: the truth.
+    says_yes: whether the answer is yes; None where scores are an order alone,
+      and have no accuracy.
+
+  Raises:
+    GenrecError: as `liking_metrics`, or if there are no examples.
+  """
+  liked = np.asarray(liked)
+  if not len(liked):
+    raise GenrecError('Got no answers, so their accuracy has no mean.')
+  if liked.all() or not liked.any():
+    result = {'n': len(liked), 'n_liked': int(np.count_nonzero(liked))}
+  else:
+    result = liking_metrics(scores, liked)
+  if says_yes is not None:
+    result['accuracy'] = float(np.mean(np.asarray(says_yes) == liked))
+  return result

@@ -1,11 +1,12 @@
 """Results on disk: numbers with everything that made them.
 
-  evaluation/validation.json, test.json    the metrics and their circumstances
-  evaluation/..._subset.json               the same of a sample of the examples
-  evaluation/recommendations_....npz       the lists behind each of them
-  evaluation/test_log.jsonl                a line for each look at the test part
+  evaluation/PART/TASK.json        the metrics of a task and their circumstances
+  evaluation/PART/TASK.npz         the answers behind them
+  evaluation/PART_subset/TASK.*    the same of a sample of the examples
+  evaluation/test_log.jsonl        a line for each look at the test part
 
-Every file says inside which part it is of, and reading checks that.
+PART is validation or test. Every file says inside which part and task it is
+of, and reading checks that.
 """
 
 from __future__ import annotations
@@ -32,81 +33,134 @@ SPLITS = ('validation', 'test')
 def write_result(
   run_dir: PathLike,
   result: Mapping[str, Any],
-  lists: Mapping[str, np.ndarray],
+  arrays: Mapping[str, np.ndarray],
 ) -> pathlib.Path:
-  """Writes a result and its lists, and logs it if it is of the test part.
+  """Writes a task's result, and logs it if it is of the test part.
 
   Args:
     run_dir: the run.
-    result: JSON values; names its 'split', and its 'subset' (None for all).
-    lists: arrays for significance tests and the report.
+    result: JSON values; names its 'split', its 'task', and its 'subset' (None
+      for all examples).
+    arrays: of the examples, for significance tests and the report.
 
   Returns:
     The JSON's path.
   """
-  path, lists_path = _paths(run_dir, result['split'], bool(result['subset']))
+  path = result_path(
+    run_dir, result['split'], result['task'], subset=bool(result['subset'])
+  )
   path.parent.mkdir(parents=True, exist_ok=True)
   if result['split'] == 'test':
-    _log_test(path.parent / 'test_log.jsonl', result)
-  # Lists first: a result on disk always has the lists that it was made from.
-  temporary = lists_path.with_suffix('.npz.tmp')
+    _log_test(path.parent.parent / 'test_log.jsonl', result)
+  # Arrays first: a result on disk always has those that it was made from.
+  arrays_path = path.with_suffix('.npz')
+  temporary = arrays_path.with_suffix('.npz.tmp')
   packed = io.BytesIO()
-  np.savez_compressed(packed, split=np.array(result['split']), **lists)
-  with artifacts.disk_errors(lists_path):
+  made = {name: np.array(result[name]) for name in ('split', 'task')}
+  np.savez_compressed(packed, **made, **arrays)
+  with artifacts.disk_errors(arrays_path):
     temporary.write_bytes(packed.getbuffer())
-    os.replace(temporary, lists_path)
+    os.replace(temporary, arrays_path)
   artifacts.write_json(path, result)
   return path
 
 
 def read_result(
-  run_dir: PathLike, split: str, *, subset: bool = False
+  run_dir: PathLike, split: str, task: str, *, subset: bool = False
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Reads what `write_result` wrote of a split.
+  """Reads what `write_result` wrote of a part and a task.
 
   Raises:
-    GenrecError: if there is none, or the file is of another split.
+    GenrecError: if there is none, or a file is of another part or task.
   """
-  path, lists_path = _paths(run_dir, split, subset)
+  path = result_path(run_dir, split, task, subset=subset)
   if not path.exists():
     raise GenrecError(
-      f'No result at {path}; run `genrec evaluate --split={split}` first.'
+      f'No result at {path}; run `genrec evaluate --split={split}'
+      f' --tasks={task}` first.'
     )
   result = json.loads(path.read_text(encoding='utf-8'))
-  with np.load(lists_path) as file:
-    lists = dict(file)
-  for where, found in ((path, result['split']), (lists_path, lists['split'])):
-    if str(found) != split:
-      raise GenrecError(
-        f'{where} holds the result of the {found} part, expected {split}; run'
-        f' `genrec evaluate --split={split}` again.'
-      )
-  return result, lists
+  arrays_path = path.with_suffix('.npz')
+  with np.load(arrays_path) as file:
+    arrays = dict(file)
+  for where, found in ((path, result), (arrays_path, arrays)):
+    for name, expected in (('split', split), ('task', task)):
+      if str(found[name]) != expected:
+        raise GenrecError(
+          f'{where} holds the result of the {name} {found[name]}, expected'
+          f' {expected}; run `genrec evaluate --split={split} --tasks={task}`'
+          ' again.'
+        )
+  return result, arrays
+
+
+def measured_tasks(run_dir: PathLike, split: str) -> dict[str, bool]:
+  """Returns the tasks with a result of a part: whether it is of a subset.
+
+  A result of all examples goes before one of a subset.
+  """
+  directory = pathlib.Path(run_dir) / 'evaluation'
+  tasks = {
+    path.stem: subset
+    for subset in (True, False)
+    for path in (directory / _folder(split, subset)).glob('*.json')
+  }
+  return dict(sorted(tasks.items()))
+
+
+def result_path(
+  run_dir: PathLike, split: str, task: str, *, subset: bool = False
+) -> pathlib.Path:
+  """Returns where the JSON of a result is."""
+  directory = pathlib.Path(run_dir) / 'evaluation' / _folder(split, subset)
+  return directory / f'{task}.json'
 
 
 def format_table(result: Mapping[str, Any]) -> str:
-  """Returns the metrics of all rows as text."""
-  metrics = result['metrics']
-  wanted = ('recall@5', 'recall@10', 'ndcg@5', 'ndcg@10', 'mrr')
-  names = [name for name in wanted if name in metrics['model']['all']]
+  """Returns the metrics of all rows as text, a table a slice."""
+  metrics, columns = result['metrics'], result['columns']
   subset = result['subset']
   sample = f' (a sample of {subset["of"]:,})' if subset else ''
+  facts = [
+    f'{result["split"]}, {result["n"]:,} examples{sample}',
+    f'step {result["checkpoint"]["step"]}',
+    f'{result["examples_per_second"]:,.0f} examples/s',
+  ]
+  if 'invalid_share' in result:
+    facts.append(f'invalid items {result["invalid_share"]:.0%}')
+  if 'failures' in result:
+    facts.append(f'failed answers {result["failures"]["failed_share"]:.1%}')
+  columns = [
+    name
+    for name in columns
+    if any(name in slices['all'] for slices in metrics.values())
+  ]
   width = max(len(name) for name in metrics)
   lines = [
-    f'{result["split"]}, {result["n"]:,} examples{sample}, step'
-    f' {result["checkpoint"]["step"]},'
-    f' {result["examples_per_second"]:,.0f} examples/s, invalid items'
-    f' {result["invalid_share"]:.0%}',
-    ' ' * width + ''.join(f'{name:>11}' for name in names),
+    f'{result["task"]}: {", ".join(facts)}',
+    ' ' * width + ''.join(_right(name) for name in columns),
   ]
-  for part in ('all', 'cold'):
+  for part, title in (
+    ('all', None),
+    ('cold', 'targets that were held out of training'),
+    ('new', 'targets that the dialogue had not named'),
+  ):
     n = metrics['model'].get(part, {'n': 0})['n']
-    if part == 'cold' and n:
-      lines.append(f'the {n:,} targets that were held out of training:')
+    if title and n == metrics['model']['all']['n']:
+      continue
+    if title and n:
+      lines.append(f'the {n:,} {title}:')
     for name, slices in metrics.items() if n else ():
-      values = ''.join(f'{slices[part][metric]:11.4f}' for metric in names)
+      found = slices.get(part, {})
+      values = ''.join(
+        _right(f'{found[c]:.4f}' if c in found else '-', c) for c in columns
+      )
       lines.append(f'{name:<{width}}{values}')
   return '\n'.join(lines)
+
+
+def _right(text: str, column: str = '') -> str:
+  return f'{text:>{max(10, len(column or text)) + 1}}'
 
 
 def describe_code() -> dict[str, Any]:
@@ -152,21 +206,26 @@ def describe_hardware() -> dict[str, Any]:
   }
 
 
-def _paths(
-  run_dir: PathLike, split: str, subset: bool
-) -> tuple[pathlib.Path, pathlib.Path]:
+def _folder(split: str, subset: bool) -> str:
   if split not in SPLITS:
     raise unknown_name('split', split, SPLITS)
-  name = f'{split}_subset' if subset else split
-  directory = pathlib.Path(run_dir) / 'evaluation'
-  return directory / f'{name}.json', directory / f'recommendations_{name}.npz'
+  return f'{split}_subset' if subset else split
 
 
 def _log_test(path: pathlib.Path, result: Mapping[str, Any]) -> None:
   now = datetime.datetime.now(datetime.UTC)
   entry = {'time': now.isoformat(timespec='seconds')}
-  for name in ('task', 'n', 'subset', 'checkpoint', 'search', 'fingerprints'):
-    entry[name] = result[name]
+  for name in (
+    'task',
+    'n',
+    'subset',
+    'checkpoint',
+    'search',
+    'text_decoding',
+    'fingerprints',
+  ):
+    if name in result:
+      entry[name] = result[name]
   with artifacts.disk_errors(path), open(path, 'a', encoding='utf-8') as file:
     file.write(json.dumps(entry) + '\n')
   looks = len(path.read_text(encoding='utf-8').splitlines())

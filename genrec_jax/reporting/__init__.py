@@ -1,6 +1,8 @@
 """What a person looks at after a run.
 
-figures   the pictures: curves, the ID space, what codes tell
-page      the self-contained HTML pages that hold them
-lookup    the items of a prefix, and those like an item
+figures         the pictures: curves, the ID space, what codes tell
+page            the self-contained HTML pages that hold them
+task_sections   the measures of each task beside its floors
+worked_examples what a model answers to requests, for its page
+lookup          the items of a prefix, and those like an item
 """

@@ -34,6 +34,7 @@ from genrec_jax.ids.inspection import neighbourhood_overlap
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.types import EOS_ID, PAD_ID
 
+TASK = 'sequential'
 # Two levels where a method is free to choose, so that an item costs the model
 # the same number of tokens; what follows is the method's own.
 FILES = '--gin_file=ids/{}.gin'
@@ -119,9 +120,9 @@ def main():
 def measure_test(run_dir) -> dict:
   """Returns the test metrics of every user; measures them if need be."""
   run_dir = pathlib.Path(run_dir)
-  if not (run_dir / 'evaluation' / 'test.json').exists():
+  if not results.result_path(run_dir, 'test', TASK).exists():
     genrec('evaluate', run_dir, '--split=test', '--baselines=()')
-  _, lists = results.read_result(run_dir, 'test')
+  _, lists = results.read_result(run_dir, 'test', TASK)
   return ranking.example_metrics(lists['items_model'], lists['target'])
 
 

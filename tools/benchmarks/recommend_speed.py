@@ -34,12 +34,12 @@ import numpy as np
 from hugging_face import HuggingFace
 
 from genrec_jax import train
+from genrec_jax.answering.run import load_params, load_tokens
 from genrec_jax.data.batches import suggest_buckets
 from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.beam_search import beam_search, reorder_cache
 from genrec_jax.decoding.recommend import make_recommend_fn
 from genrec_jax.decoding.trie_builder import build_trie
-from genrec_jax.evaluate import load_params, load_tokens
 from genrec_jax.evaluation.results import describe_code
 from genrec_jax.training import partitioning
 from genrec_jax.types import GenrecError

@@ -1,0 +1,192 @@
+"""What a report says of each task: its measures beside its floors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SLICES = {
+  'all': 'all examples',
+  'tied': 'target on the same day as the item before it',
+  'untied': 'target later than the item before it',
+  'cold': 'target held out of training',
+  'new': 'target that the dialogue had not named',
+  'repeated': 'target that the dialogue had named already',
+}
+# What a task is, by what it is called or else by the kind of its answer.
+_ASKED = {
+  'rating': 'How many stars will a user give an item?',
+  'rating_yes_no': 'Will a user like an item?',
+  'top_n': 'Which item suits a user?',
+  'sequential': 'Which item comes next?',
+  'sequential_yes_no': 'Does this item come next?',
+  'explanation': 'Why is this item recommended to this user?',
+  'review': 'What will the user write of the item?',
+  'summary': 'What does a review say in short?',
+  'conversation': 'Which item does the recommender name next in a dialogue?',
+  'conversation_reply': 'What does the recommender say next in a dialogue?',
+  'item': 'Which item?',
+  'yes_no': 'Yes or no?',
+  'text': 'What text?',
+  'reply': 'Which reply?',
+}
+_LOWER_IS_BETTER = ('rmse', 'mae', 'div', 'failed_share', 'invented_share')
+
+
+def task_section(
+  results: Sequence[Mapping[str, Any]],
+  others: Sequence[Mapping[str, Mapping[str, Any]]],
+  published: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+  """Returns the section of one task, as page.html takes it.
+
+  Args:
+    results: of its parts, the one to be shown first first.
+    others: for each of these the results of other runs by name.
+    published: published rows of the test part.
+  """
+  first = results[0]
+  tables = []
+  for result, of_others in zip(results, others, strict=True):
+    rows = published if result['split'] == 'test' else ()
+    tables += metric_tables(result, of_others, rows)
+  return {
+    'task': first['task'],
+    'asked': _ASKED.get(first['task'], _ASKED.get(first['answer'], '')),
+    'tables': tables,
+    'facts': _counts(first),
+    'read_out': first['read_out'],
+    'part': _part(first),
+  }
+
+
+def metric_tables(
+  result: Mapping[str, Any],
+  others: Mapping[str, Mapping[str, Any]],
+  published: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+  """Returns the tables of one part: all examples, then slices."""
+  metrics = {
+    **result['metrics'],
+    **{
+      f'model of {other}': value['metrics']['model']
+      for other, value in others.items()
+    },
+  }
+  columns = [
+    name
+    for name in result['columns']
+    if any(name in slices.get('all', {}) for slices in metrics.values())
+  ]
+  counts = {
+    name: int(values['n'])
+    for name, values in result['metrics']['model'].items()
+  }
+  tables = []
+  for name in SLICES:
+    if name not in counts or (
+      name != 'all' and not 0 < counts[name] < counts['all']
+    ):
+      continue
+    rows = [
+      {
+        'name': row,
+        'model': row == 'model',
+        'values': [slices.get(name, {}).get(column) for column in columns],
+      }
+      for row, slices in metrics.items()
+    ]
+    if name == 'all':
+      rows += [
+        {
+          'name': f'{row["method"]}, published',
+          'model': False,
+          'values': [row['metrics'].get(column) for column in columns],
+        }
+        for row in published
+        if row.get('task', 'sequential') == result['task']
+      ]
+    tables.append(
+      {
+        'title': f'{_part(result)}: {SLICES[name]} ({counts[name]:,})',
+        'note': _note(result, columns),
+        'head': 'method',
+        'columns': columns,
+        'rows': rows,
+      }
+    )
+  return tables
+
+
+def format_table(table: Mapping[str, Any]) -> str:
+  """Returns one of `metric_tables` as text."""
+  width = max(len(row['name']) for row in table['rows'])
+  widths = [max(11, len(name) + 1) for name in table['columns']]
+  heads = zip(table['columns'], widths)
+  lines = [
+    f'{table["title"]}. {table["note"]}',
+    ' ' * width + ''.join(f'{name:>{size}}' for name, size in heads),
+  ]
+  for row in table['rows']:
+    values = ('-' if v is None else f'{v:.4f}' for v in row['values'])
+    cells = (f'{v:>{size}}' for v, size in zip(values, widths))
+    lines.append(f'{row["name"]:<{width}}' + ''.join(cells))
+  return '\n'.join(lines)
+
+
+def _part(result: Mapping[str, Any]) -> str:
+  """Returns 'Test', or 'Test, a sample of 200 of 1,000'."""
+  name = result['split'].capitalize()
+  subset = result['subset']
+  if not subset:
+    return name
+  return f'{name}, a sample of {subset["examples"]:,} of {subset["of"]:,}'
+
+
+def _note(result: Mapping[str, Any], columns: Sequence[str]) -> str:
+  """Returns how a table was measured, and which way is up."""
+  lower = [name for name in columns if name in _LOWER_IS_BETTER]
+  lower = f' Lower is better: {", ".join(lower)}.' if lower else ''
+  if 'search' in result:
+    search = result['search']
+    without = ', without the items of the history' * search['exclude_seen']
+    return (
+      f'The whole catalogue is ranked{without}; {search["num_beams"]} beams;'
+      f' invalid items {result["invalid_share"]:.0%}.{lower}'
+    )
+  facts = []
+  if 'failures' in result:
+    counted = result['failures']
+    reasons = ', '.join(f'{k} {v:,}' for k, v in counted['reasons'].items())
+    facts.append(
+      f'{counted["failed_share"]:.1%} of the answers written are not valid'
+      + (f' ({reasons})' if reasons else '')
+    )
+  if 'text_decoding' in result:
+    facts.append(describe_decoding(result['text_decoding']))
+    facts.append(f'{result["cut_share"]:.1%} were cut before they ended')
+  return '; '.join(facts) + ('.' if facts else '') + lower
+
+
+def describe_decoding(decoding: Mapping[str, Any]) -> str:
+  """Returns how texts were decoded, in words."""
+  if decoding['num_beams']:
+    return f'{decoding["num_beams"]} beams'
+  drawn = [
+    f'{name} {decoding[name]:g}'
+    for name in ('temperature', 'top_k', 'top_p')
+    if decoding[name] is not None
+  ]
+  return f'drawn with {", ".join(drawn)}' if drawn else 'greedy decoding'
+
+
+def _counts(result: Mapping[str, Any]) -> list[str]:
+  """Returns what was left out and what was cut, in words."""
+  return [
+    f'{what}: {", ".join(f"{k} {v:,}" for k, v in counts.items() if v)}.'
+    for what, counts in (
+      ('Interactions that lack what is asked for', result['lacking']),
+      ('Texts longer than is shown or learnt, and cut', result['cut']),
+    )
+    if any(counts.values())
+  ]
