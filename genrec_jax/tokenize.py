@@ -120,7 +120,7 @@ def _summary(cache: TokenCache) -> str:
       )
     facts = cache.manifest['settings']['tasks'][task]
     for what, counts in (
-      ('left out, as they lack what is asked for', facts['lacking']),
+      ('left out, as they lack what the task needs', facts['lacking']),
       ('longer than is shown or learnt, and cut', facts['cut']),
     ):
       told = [f'{name} {count:,}' for name, count in counts.items() if count]

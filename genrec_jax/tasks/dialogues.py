@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int32
@@ -103,3 +103,37 @@ def tokenize_examples(
       'reply': Ragged.from_rows(turns[row] for row in examples.rows),
     }
   return tokens
+
+
+def count_cut(
+  dataset: Dataset,
+  ids: ItemIds,
+  vocabulary: RecommendationVocabulary,
+  parts: Iterable[DialogueTargets],
+  *,
+  max_text: int,
+  max_answer: int | None = None,
+) -> dict[str, int]:
+  """Returns how many examples have a `dialogue` or a `reply` that is cut.
+
+  Args:
+    dataset: of which the dialogues are.
+    ids: of its items.
+    vocabulary: of text and items.
+    parts: the examples of each part.
+    max_text: how many tokens of a dialogue are shown.
+    max_answer: how many of a reply are learnt, eos included; None where no
+      reply is asked for.
+  """
+  turns = tokenize_turns(dataset, ids, vocabulary)
+  said = np.array([len(turn) for turn in turns])
+  marks = {role: len(vocabulary.encode_text(m)) for role, m in MARKS.items()}
+  marks = np.array([marks[r] for r in dataset.dialogues['role'].to_pylist()])
+  before = np.concatenate([[0], np.cumsum(said + marks)])
+  cut = {'dialogue': 0} | ({} if max_answer is None else {'reply': 0})
+  for examples in parts:
+    context = before[examples.rows] - before[examples.starts]
+    cut['dialogue'] += int((context > max_text).sum())
+    if max_answer is not None:
+      cut['reply'] += int((said[examples.rows] >= max_answer).sum())
+  return cut

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 from genrec_jax.tasks.definitions import TaskDefinition
 from genrec_jax.tasks.prompts import Slot, Template
-from genrec_jax.tasks.slots import TEXTS
+from genrec_jax.tasks.slots import HISTORIES, TEXTS
 from genrec_jax.types import GenrecError
 
-HISTORY = ('history', 'rated_history', 'profile')
 # What each slot may be filled from. No others can be filled.
 FILLED_FROM = {
   'user': ('user',),
-  **{name: ('user', 'history') for name in HISTORY},
+  **{name: ('user', 'history') for name in HISTORIES},
   'candidates': ('candidates',),
   'item': ('item',),
   'title': ('item',),

@@ -34,7 +34,6 @@ from genrec_jax.tasks.request_fields import (
   EXAMPLE_OF,
   FIELDS,
   FILLED_FROM,
-  HISTORY,
   Request,
   lacking,
   read_fields,
@@ -42,7 +41,7 @@ from genrec_jax.tasks.request_fields import (
   unread,
 )
 from genrec_jax.tasks.request_rows import Knowledge, Place
-from genrec_jax.tasks.slots import CANDIDATES, COLUMNS, OFFERED
+from genrec_jax.tasks.slots import CANDIDATES, COLUMNS, HISTORIES, OFFERED
 from genrec_jax.types import UNK_ID, GenrecError, PathLike, unknown_name
 
 
@@ -261,7 +260,7 @@ class RequestReader:
     about = {}
     if place.user is not None:
       about['user'] = self.knowledge.users.ids[place.user]
-    if shown & {*HISTORY}:
+    if shown & {*HISTORIES}:
       about['history'] = f'{len(place.history)} items'
     if place.item is not None:
       about['item'] = self.knowledge.name(place.item)
@@ -301,7 +300,7 @@ class RequestReader:
     for slot in sorted(shown):
       if slot == 'user' or (slot == 'profile' and has_users):
         lacks, needed = has_users and no_user, ('user',)
-      elif slot in HISTORY:
+      elif slot in HISTORIES:
         lacks, needed = no_user and request.history is None, FILLED_FROM[slot]
       elif slot in ('item', 'title'):
         lacks, needed = place.item is None, ('item', 'user')
@@ -319,7 +318,7 @@ class RequestReader:
     """Says what is longer than a prompt shows, and what is not there."""
     notes = []
     most, count = self.settings['max_history'], len(place.history)
-    if shown & {*HISTORY} and count > most:
+    if shown & {*HISTORIES} and count > most:
       notes.append(f'the history has {count} items; the last {most} are read')
     texts = {name: values.get(name) for name in values if name in shown}
     if 'title' in shown and place.item is not None:

@@ -27,6 +27,7 @@ RETRIEVED_ITEMS = 'retrieved_items'  # slots and features, see retrieved.py
 RETRIEVED_TEXT = 'retrieved_text'
 LIKED = 4.0  # stars from which on a user likes an item, as the field has it
 YES, NO = 'yes', 'no'
+HISTORIES = ('history', 'rated_history', 'profile')  # slots of items before
 TEXTS = ('feature', 'explanation', 'review', 'summary')  # slots and columns
 
 

@@ -24,12 +24,19 @@ from genrec_jax.data.token_cache import (
   write_token_cache,
 )
 from genrec_jax.ids.item_ids import ItemIds
-from genrec_jax.tasks import audits, prompts, registry
+from genrec_jax.tasks import audits, dialogues, prompts, registry
 from genrec_jax.tasks.definitions import TaskDefinition, task_definition
 from genrec_jax.tasks.prompts import Template
 from genrec_jax.tasks.registry import TaskData
 from genrec_jax.tasks.retrieved import NONE, RetrievalSettings
-from genrec_jax.tasks.slots import CANDIDATES, NO, RETRIEVED_ITEMS, SLOTS, YES
+from genrec_jax.tasks.slots import (
+  CANDIDATES,
+  HISTORIES,
+  NO,
+  RETRIEVED_ITEMS,
+  SLOTS,
+  YES,
+)
 from genrec_jax.tasks.sources import DialogueTargets
 from genrec_jax.tasks.text_pieces import learn_text_model
 from genrec_jax.tasks.vocabulary import (
@@ -275,12 +282,15 @@ def describe_task(
     words and the names of its slots, unless preprocessors of one's own change
     what these stand for; for ratings and yes or no the `choices` and their
     tokens;
-    `lacking`, how many interactions of each part lack what the task needs;
-    `cut`, how many texts are longer than an input shows, and how many answers
-    than are learnt.
+    `lacking`, how many interactions of each part lack what the task needs (of
+    an item task: another before them); `cut`, how many texts, titles, dialogues
+    and histories are longer than an input shows, and how many answers than are
+    learnt.
   """
   facts: dict[str, Any] = {
     'answer': definition.answer,
+    'answer_slot': definition.answer_slot,
+    'of_dialogues': definition.of_dialogues,
     'lacking': {},
     'cut': {},
   }
@@ -300,25 +310,44 @@ def describe_task(
     facts['choices'] = [[NO, 0.0], [YES, 1.0]]
   for choice in facts.get('choices', ()):
     choice.append([*data.vocabulary.encode_text(choice[0]), EOS_ID])
+  examples = [data.examples(definition, templates, part) for part in PARTS]
   if definition.of_dialogues:
+    facts['cut'] = dialogues.count_cut(
+      data.dataset,
+      data.ids,
+      data.vocabulary,
+      examples,
+      max_text=settings['max_text'],
+      max_answer=(
+        settings['max_answer'] if definition.answer == 'reply' else None
+      ),
+    )
     return facts
-  columns = definition.needed_columns(templates)
   parts = [splits.PART_NAMES.index(part) for part in PARTS]
   facts['lacking'] = {
-    part: int((data.split.part == number).sum())
-    - len(data.examples(definition, templates, part))
-    for part, number in zip(PARTS, parts)
-    if columns
+    part: int((data.split.part == number).sum()) - len(known)
+    for part, number, known in zip(PARTS, parts, examples)
   }
   rows = np.flatnonzero(np.isin(data.split.part, parts))
-  for column in columns:
+  for column in definition.needed_columns(templates):
     values = data.dataset.interactions[column].take(rows).drop_null()
     if pa.types.is_string(values.type):
       is_answer = column == definition.answer_slot
       room = settings['max_answer'] - 1 if is_answer else settings['max_text']
-      lengths = data.vocabulary.encode_texts(values.to_pylist()).lengths
-      facts['cut'][column] = int((lengths > room).sum())
+      facts['cut'][column] = count_longer(data, values.to_pylist(), room)
+  if any(prompts.uses(template, HISTORIES) for template in templates):
+    lengths = np.concatenate([one.rows - one.starts for one in examples])
+    facts['cut']['history'] = int((lengths > settings['max_history']).sum())
+  if any(prompts.uses(template, ['title']) for template in templates):
+    facts['cut']['title'] = count_longer(
+      data, data.titles, settings['max_text']
+    )
   return facts
+
+
+def count_longer(data: TaskData, texts: Sequence[str], room: int) -> int:
+  """Returns how many texts have more tokens than there is room for."""
+  return int((data.vocabulary.encode_texts(texts).lengths > room).sum())
 
 
 def read_features(
