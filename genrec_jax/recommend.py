@@ -18,6 +18,7 @@ from genrec_jax.answering.run import (
   place_on,
 )
 from genrec_jax.data.token_cache import TokenCache, TokenExamples
+from genrec_jax.decoding.catalogue_views import only_items
 from genrec_jax.decoding.cold_share import check_share, recommend_with_share
 from genrec_jax.decoding.new_users import (
   NOBODY,
@@ -47,6 +48,9 @@ def recommend(
   history: str | Sequence[str | int] | None = None,
   new_items: bool = True,
   cold_share: float = 0.0,
+  only: Sequence[str] = (),
+  cheaper_than: float | None = None,
+  price_column: str = 'price',
   top_k: int = 10,
   num_beams: int = 20,
   normalization: str = 'vocabulary',
@@ -75,6 +79,11 @@ def recommend(
     cold_share: the share of each list that is kept for items that training
       never saw, as the model ranks them among each other; 0.1 keeps every
       tenth place (decoding/cold_share.py).
+    only: conditions COLUMN=VALUE on the items table that all must hold, such
+      as --only=attributes=Coffee: no other item is searched. Items that were
+      added to the run are in no row of that table, and left out.
+    cheaper_than: the same for items whose price is below.
+    price_column: the column of the items table that has prices.
     top_k: how many items a user gets.
     num_beams: the width of the search, at least top_k.
     normalization: what a score is: 'vocabulary', 'level' or 'children'.
@@ -124,12 +133,20 @@ def recommend(
   mesh = partitioning.make_mesh()
   step, params = load_params(run_dir, model, cache, checkpoint, mesh)
   trie = trie_of_tokens(cache)
+  search = make_recommend_fn(
+    model, trie, num_beams=num_beams, normalization=normalization
+  )
+  part = ''
+  if only or cheaper_than is not None:
+    allowed, conditions = _read_allowed(
+      run_dir, only=only, cheaper_than=cheaper_than, price_column=price_column
+    )
+    search = only_items(search, trie, allowed)
+    part = f' ({allowed.sum():,} with {conditions})'
   shares = mesh.shape['data']
   with partitioning.partitioned(mesh):
     lists = recommend_with_share(
-      make_recommend_fn(
-        model, trie, num_beams=num_beams, normalization=normalization
-      ),
+      search,
       params,
       examples,
       trie=trie,
@@ -150,7 +167,7 @@ def recommend(
   )
   table = '\n\n'.join(format_record(record) for record in records)
   inputs = f'{split} inputs' if history is None else 'the history given'
-  catalogue = f'{num_trained:,} items'
+  catalogue = f'{num_trained:,} items{part}'
   if added is not None:
     catalogue += f' and {len(added):,} new ones (marked "new")'
   print(
@@ -264,6 +281,23 @@ def _read_new_items(
   if not (directory / artifacts.MANIFEST).exists():
     return None
   return NewItems.load(directory, ids=cache.manifest['inputs']['ids'])
+
+
+def _read_allowed(
+  run_dir: pathlib.Path, **conditions
+) -> tuple[np.ndarray, str]:
+  """Returns which items meet conditions, and these in words."""
+  if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
+    raise GenrecError(
+      f'What items are is in {run_dir / "dataset"}, which is not there; copy it'
+      ' here, or leave out only and cheaper_than.'
+    )
+  from genrec_jax.data import item_filters  # late, as below
+  from genrec_jax.data.dataset import Dataset
+
+  items = Dataset.load(run_dir / 'dataset').items
+  allowed = item_filters.allowed_items(items, **conditions)
+  return allowed, item_filters.describe(**conditions)
 
 
 def _unseen_items(

@@ -60,7 +60,12 @@ def fresh_run(tmp_path_factory):
     RawTables(
       interactions=pa.table({'user': user, 'item': item, 'time': time}),
       items=pa.table(
-        {'item_id': [f'i{i}' for i in range(NUM_ITEMS)], 'title': titles}
+        {
+          'item_id': [f'i{i}' for i in range(NUM_ITEMS)],
+          'title': titles,
+          'colour': [title.split()[0] for title in titles],
+          'price': [float(i) for i in range(NUM_ITEMS)],
+        }
       ),
     ),
   )
@@ -176,9 +181,26 @@ def test_a_share_of_the_places_goes_to_new_items(run_dir):
   assert scores[0] >= scores[1] and scores[2] >= scores[3]
 
 
+def test_conditions_leave_the_order_of_what_meets_them(run_dir, capsys):
+  (everything,) = records_of(run_dir, users='u3')
+  (listed,) = records_of(
+    run_dir, users='u3', only=['colour=Red'], cheaper_than=8.0
+  )
+  said = '20 items (4 with colour=Red and price < 8)'
+  assert said in capsys.readouterr().out
+  cheap_and_red = {f'red thing {i}' for i in (1, 3, 5, 7)}
+  assert [e['name'] for e in listed] == [
+    e['name'] for e in everything if e['name'] in cheap_and_red
+  ]
+  assert listed
+
+
 @pytest.mark.parametrize(
   'settings, message',
   [
+    ({'only': ['colour=green']}, "No item has 'green' in its 'colour'"),
+    ({'cheaper_than': 3.0, 'price_column': 'cost'}, "no column 'cost'"),
+    ({'cheaper_than': 3.0, 'cold_share': 0.5}, 'one view of the catalogue'),
     ({'history': 'i3,i99'}, "item 'i99' in the history"),
     ({'history': 'i3', 'users': 'u3'}, 'both users'),
     ({'cold_share': 2.0}, 'cold_share=2.0'),

@@ -42,14 +42,28 @@ def allowed_items(
   if cheaper_than is not None:
     allowed &= read_prices(items, price_column) < cheaper_than
   if not allowed.any():
-    asked = list(only)
-    if cheaper_than is not None:
-      asked.append(f'{price_column} < {cheaper_than:g}')
+    asked = describe(
+      only=only, cheaper_than=cheaper_than, price_column=price_column
+    )
     raise GenrecError(
-      f'None of the {items.num_rows} items meets {" and ".join(asked)}; leave'
-      ' out a condition.'
+      f'None of the {items.num_rows} items meets {asked}; leave out a'
+      ' condition.'
     )
   return allowed
+
+
+def describe(
+  *, only: Sequence[str], cheaper_than: float | None, price_column: str
+) -> str:
+  """Returns conditions in words, '' where there is none.
+
+  >>> describe(only=['kind=tea'], cheaper_than=9, price_column='price')
+  'kind=tea and price < 9'
+  """
+  asked = list(only)
+  if cheaper_than is not None:
+    asked.append(f'{price_column} < {cheaper_than:g}')
+  return ' and '.join(asked)
 
 
 def read_prices(

@@ -39,8 +39,8 @@ def measure_lists(
     seed: of dealing the wishes out anew.
 
   Returns:
-    `obey@k`, and `obey_by_chance@k` with the wishes of other examples; `n`
-    examples with a wish.
+    `obey@k`, and `obey_by_chance@k` with the wishes of other examples;
+    `obey_n` examples with a wish.
 
   Raises:
     GenrecError: if a list is shorter than a cutoff, no example has a wish, or
@@ -65,7 +65,7 @@ def measure_lists(
   items, wish = items[asked], wish[asked]
   dealt = np.random.default_rng(seed).permutation(wish)
   listed = items >= 0
-  result: dict[str, float] = {'n': len(asked)}
+  result: dict[str, float] = {'obey_n': len(asked)}
   for name, wishes in (('obey', wish), ('obey_by_chance', dealt)):
     obeys = has[wishes[:, None], np.maximum(items, 0)] & listed
     for k in cutoffs:
@@ -89,7 +89,8 @@ def measure_texts(
     seed: of dealing the wishes out anew.
 
   Returns:
-    `obey`, `obey_by_chance` with the wishes of other texts, and `n`.
+    `obey`, `obey_by_chance` with the wishes of other texts, and
+    `obey_n`.
 
   Raises:
     GenrecError: if no text has a wish, or there are not as many as texts.
@@ -110,7 +111,7 @@ def measure_texts(
   named = named_features([text for text, _ in pairs], set(wished))
   order = np.random.default_rng(seed).permutation(len(pairs))
   return {
-    'n': len(pairs),
+    'obey_n': len(pairs),
     'obey': float(np.mean([w in n for w, n in zip(wished, named)])),
     'obey_by_chance': float(
       np.mean([wished[place] in n for place, n in zip(order, named)])

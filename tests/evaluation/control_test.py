@@ -16,7 +16,7 @@ LISTS = np.array(
 def test_the_share_of_items_that_obey_is_counted_by_hand():
   wish = np.array([0, 1, -1, 0, 1])
   found = measure_lists(LISTS, HAS, wish, cutoffs=(1, 2, 4))
-  assert found['n'] == 4
+  assert found['obey_n'] == 4
   # The third wishes for nothing; the last has no items and does not obey.
   assert found['obey@1'] == (1 + 0 + 1 + 0) / 4
   assert found['obey@2'] == (1 / 2 + 1 / 2 + 1 + 0) / 4
@@ -46,7 +46,7 @@ def test_texts_obey_that_name_the_feature_in_words():
   ]
   wishes = ['battery life', 'battery life', 'battery life', 'string', None]
   found = measure_texts(texts, wishes)
-  assert found['n'] == 4
+  assert found['obey_n'] == 4
   assert found['obey'] == 2 / 4
   same = measure_texts(texts[:3], wishes[:3])
   assert same['obey_by_chance'] == same['obey'] == pytest.approx(2 / 3)
