@@ -23,6 +23,7 @@ from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.popularity import Popularity
 from genrec_jax.data.token_cache import TokenExamples
+from genrec_jax.decoding.cold_share import check_share
 from genrec_jax.evaluation import results
 from genrec_jax.measuring import watching
 from genrec_jax.measuring.measured import Settings
@@ -43,6 +44,7 @@ def evaluate(
   num_beams: int = 20,
   normalization: str = 'vocabulary',
   exclude_seen: bool = True,
+  cold_share: float = 0.0,
   text_beams: int | None = None,
   temperature: float | None = None,
   top_k: int | None = None,
@@ -85,6 +87,9 @@ def evaluate(
     num_beams: the length of lists of items, and the width of the search.
     normalization: what an item's score is: 'vocabulary', 'level' or 'children'.
     exclude_seen: leave out the items of each history, also for baselines.
+    cold_share: measure lists of items once more, as `model, SHARE for cold`,
+      with this share of the places kept for items that training never saw
+      (prepare --cold_items, docs/cold_start.md); 0 does not.
     text_beams: search for the likeliest texts with so many beams; by default
       the likeliest token is taken at each step.
     temperature: draw the tokens of texts, their logits divided by this.
@@ -110,10 +115,12 @@ def evaluate(
   """
   if split not in results.SPLITS:
     raise unknown_name('split', split, results.SPLITS)
+  check_share(cold_share)
   settings = Settings(
     num_beams=num_beams,
     normalization=normalization,
     exclude_seen=exclude_seen,
+    cold_share=cold_share,
     text_decoding=TextDecoding(
       num_beams=text_beams,
       temperature=temperature,

@@ -177,9 +177,9 @@ def test_a_result_names_the_seed_that_its_checkpoint_was_trained_with(
 
 def test_during_training_the_same_numbers(run_dir):
   settings = {'model': MODEL, 'batch_size': 16, 'seed': 3}
-  sample = evaluate(
-    run_dir=run_dir, baselines=(), max_examples=11, **settings
-  )['sequential']
+  sample = evaluate(run_dir=run_dir, baselines=(), max_examples=11, **settings)[
+    'sequential'
+  ]
   assert sample['subset'] == {'examples': 11, 'of': 30, 'seed': 3}
   assert results.measured_tasks(run_dir, 'validation') == {'sequential': True}
   with pytest.raises(GenrecError, match='No result at'):
@@ -193,6 +193,23 @@ def test_during_training_the_same_numbers(run_dir):
   ).params
   measure = make_evaluate_fn(run_dir=run_dir, max_examples=11, **settings)
   assert measure(params, 7) == sample['metrics']['model']['all']
+
+
+def test_a_share_for_cold_items_is_a_row_of_its_own(run_dir):
+  settings = {'model': MODEL, 'batch_size': 16, 'baselines': ()}
+  settings |= {'num_beams': 6, 'cold_share': 0.5}
+  with pytest.raises(GenrecError, match='there are none'):
+    evaluate(run_dir=run_dir, **settings)
+  path, cold = run_dir / 'dataset' / 'split.json', [1, 5, 7, 11, 20, 30]
+  facts = json.loads(path.read_text()) | {'cold_items': cold}
+  path.write_text(json.dumps(facts))
+  evaluate(run_dir=run_dir, **settings)
+  result, arrays = results.read_result(run_dir, 'validation', 'sequential')
+  assert set(result['metrics']) == {'model', 'model, 0.5 for cold'}
+  assert result['metrics']['model, 0.5 for cold']['cold']['n'] > 0
+  listed = arrays['items_model, 0.5 for cold']
+  assert (np.isin(listed[:, :4], cold).sum(axis=1) >= 2).all()
+  assert (np.isin(arrays['items_model'], cold).sum(axis=1) < 3).any()
 
 
 def test_the_test_part_is_logged_and_never_taken_for_validation(

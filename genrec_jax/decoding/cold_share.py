@@ -15,12 +15,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
 from genrec_jax.data.token_cache import TokenExamples
-from genrec_jax.decoding.constraints import make_views
+from genrec_jax.decoding.catalogue_views import only_items
 from genrec_jax.decoding.recommend import (
   Lists,
   RecommendFn,
@@ -121,26 +120,36 @@ def recommend_with_share(
   lists = recommend_examples(recommend, params, examples, **settings)
   if not share:
     return lists
+  more = {'trie': trie, 'cold_items': cold_items, **settings}
+  cold_lists = recommend_cold(recommend, params, examples, **more)
+  return reserve_places(lists, cold_lists, cold_items, share)
+
+
+def recommend_cold(
+  recommend: RecommendFn,
+  params: Any,
+  examples: TokenExamples,
+  *,
+  trie: Trie,
+  cold_items: Int[np.ndarray, 'C'],
+  **settings: Any,
+) -> Lists:
+  """Returns lists of cold items alone; see `recommend_with_share`.
+
+  Raises:
+    GenrecError: if there are none.
+  """
   if not len(cold_items):
     raise GenrecError(
-      f'cold_share={share} keeps places for items that training never saw, but'
-      ' there are none; add some with `genrec add_items`, hold some out with'
-      ' `genrec prepare --cold_items=0.05`, or leave cold_share at 0.'
+      'A cold_share keeps places for items that training never saw, but there'
+      ' are none; add some with `genrec add_items` (recommend lists them), hold'
+      ' some out with `genrec prepare --cold_items=0.05`, or leave cold_share'
+      ' at 0.'
     )
   allowed = np.zeros(1 + max(cold_items), bool)
   allowed[cold_items] = True
-  views = make_views(trie, jnp.asarray(allowed[None]))
-
-  def recommend_cold(params, batch, exclude=None):
-    first = jnp.zeros(batch['encoder_input_tokens'].shape[0], jnp.int32)
-    return recommend(params, batch, exclude, views, first)
-
-  return reserve_places(
-    lists,
-    recommend_examples(recommend_cold, params, examples, **settings),
-    cold_items,
-    share,
-  )
+  recommend = only_items(recommend, trie, allowed)
+  return recommend_examples(recommend, params, examples, **settings)
 
 
 def check_share(share: float) -> None:

@@ -17,6 +17,7 @@ from genrec_jax.data import splits
 from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import conversation, ranking
+from genrec_jax.measuring import unseen
 from genrec_jax.measuring.measured import Measured, Settings, read_out
 from genrec_jax.measuring.train_data import TrainData
 
@@ -55,6 +56,9 @@ def measure_items(
     )
     for baseline in fitted
   }
+  if settings.cold_share:
+    name = unseen.row_name(settings.cold_share)
+    rows[name] = unseen.rank_with_share(run, examples, lists, settings)
   cold = held_out_targets(run, examples)
   return Measured(
     metrics={

@@ -26,6 +26,8 @@ class Settings:
     num_beams: the length of lists of items, and the width of the search.
     normalization: what an item's score is.
     exclude_seen: leave out the items of each history, also for baselines.
+    cold_share: measure lists of items once more with this share of the places
+      kept for items that training never saw; 0 does not.
     text_decoding: how texts are decoded.
     batch_size: examples decoded at once.
     baselines: of lists of items.
@@ -34,6 +36,7 @@ class Settings:
   num_beams: int = 20
   normalization: str = 'vocabulary'
   exclude_seen: bool = True
+  cold_share: float = 0.0
   text_decoding: TextDecoding = GREEDY
   batch_size: int = 128
   baselines: Sequence[Callable[[], protocol.Baseline]] = ()
