@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from genrec_jax.tasks.definitions import TaskDefinition
-from genrec_jax.tasks.prompts import Slot, Template
+from genrec_jax.tasks.prompts import RETRIEVED, Slot, Template
 from genrec_jax.tasks.slots import HISTORIES, TEXTS
 from genrec_jax.types import GenrecError
 
@@ -100,6 +100,26 @@ def lacking(
   return GenrecError(
     f'The template {template.name!r} ({template.inputs!r}) shows {{{slot}}},'
     f' which nothing says; pass {ways}, or another --template.'
+  )
+
+
+def unfillable(
+  definition: TaskDefinition, template: Template, slot: str
+) -> GenrecError:
+  """Returns the error of a slot that a request has no way to fill."""
+  able = [
+    one.name
+    for one in definition.templates
+    if shown_slots(definition, one) <= FILLED_FROM.keys()
+  ]
+  why = (
+    'which this run does not retrieve'
+    if slot in RETRIEVED
+    else 'which only interactions of the data have'
+  )
+  return GenrecError(
+    f'The template {template.name!r} ({template.inputs!r}) shows {{{slot}}},'
+    f' {why}; choose another --template: {", ".join(able)}.'
   )
 
 

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from genrec_jax.data import splits
-from genrec_jax.data.token_cache import TokenExamples
+from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.tasks import (
+  prompts,
   request_rows,
+  retrieved,
   sources,
   tokenization,
   typed_dialogues,
 )
 from genrec_jax.tasks.definitions import TaskDefinition, task_definition
-from genrec_jax.tasks.prompts import Template
+from genrec_jax.tasks.prompts import WANTED, Template
 from genrec_jax.tasks.registry import (
   load_task_data,
   load_task_files,
@@ -38,10 +40,18 @@ from genrec_jax.tasks.request_fields import (
   lacking,
   read_fields,
   shown_slots,
+  unfillable,
   unread,
 )
 from genrec_jax.tasks.request_rows import Knowledge, Place
-from genrec_jax.tasks.slots import CANDIDATES, COLUMNS, HISTORIES, OFFERED
+from genrec_jax.tasks.slots import (
+  CANDIDATES,
+  COLUMNS,
+  HISTORIES,
+  OFFERED,
+  RETRIEVED_TEXT,
+  TEXTS,
+)
 from genrec_jax.types import UNK_ID, GenrecError, PathLike, unknown_name
 
 
@@ -73,7 +83,8 @@ class _Filled:
 
   source: Any
   known: splits.Examples | sources.DialogueTargets
-  further: Mapping[str, np.generic | np.ndarray | str]
+  row: int | None
+  further: dict[str, np.generic | np.ndarray | str]
   part: str | None
   about: Mapping[str, str]
   notes: Sequence[str]
@@ -105,6 +116,14 @@ class RequestReader:
     settings = self.cache.manifest['settings']
     # As `make_task` takes them.
     self.settings = {name: settings[name] for name in names}
+    self._wanted = settings.get('wanted', 'attributes')
+    self._retrieval = retrieved.RetrievalSettings(
+      **{
+        field.name: settings[field.name]
+        for field in dataclasses.fields(retrieved.RetrievalSettings)
+        if field.name in settings
+      }
+    )
     self.knowledge = Knowledge(self.data, split)
 
   def template(self, task: str, name: str | None = None) -> Template:
@@ -145,27 +164,14 @@ class RequestReader:
     chosen = self.template(task, template)
     definition = task_definition(task)
     shown = shown_slots(definition, chosen)
-    for slot in shown:
-      if slot not in FILLED_FROM:
-        able = [
-          one.name
-          for one in definition.templates
-          if shown_slots(definition, one) <= FILLED_FROM.keys()
-        ]
-        raise GenrecError(
-          f'The template {chosen.name!r} of task {task!r} shows {{{slot}}},'
-          ' which cannot be passed; choose another with --template:'
-          f' {", ".join(able)}.'
-        )
     if definition.of_dialogues:
-      filled = self._fill_dialogue(chosen, request)
+      filled = self._fill_dialogue(definition, chosen, shown, request)
     else:
       filled = self._fill_interaction(definition, chosen, shown, request)
-    if 'wanted' in shown:
-      if request.wanted is None:
-        raise lacking(chosen, 'wanted', ('wanted',))
-      further = {**filled.further, 'wanted': request.wanted}
-      filled = dataclasses.replace(filled, further=further)
+    if WANTED in shown and request.wanted is not None:
+      filled.further[WANTED] = request.wanted
+    elif WANTED in shown and filled.row is None:
+      raise lacking(chosen, WANTED, (WANTED,))
     examples = self._write(definition, chosen, filled)
     notes = [*unread(definition, chosen, request), *filled.notes]
     unknown = int((examples.inputs.values == UNK_ID).sum())
@@ -209,11 +215,19 @@ class RequestReader:
       history=filled.known.ragged_histories(),
     )
 
-  def _fill_dialogue(self, template: Template, request: Request) -> _Filled:
+  def _fill_dialogue(
+    self,
+    definition: TaskDefinition,
+    template: Template,
+    shown: frozenset[str],
+    request: Request,
+  ) -> _Filled:
     """Returns the example of a typed dialogue."""
     if request.dialogue is None:
       raise lacking(template, 'dialogue', ('dialogue',))
     items = self.knowledge.items
+    for slot in sorted(shown - FILLED_FROM.keys()):
+      raise unfillable(definition, template, slot)
     turns, unknown = typed_dialogues.read_turns(request.dialogue, items)
     source, example, (whole, shown) = typed_dialogues.dialogue_source(
       turns, self.data, max_text=self.settings['max_text']
@@ -229,7 +243,7 @@ class RequestReader:
       notes.append(
         f'the dialogue has {whole:,} tokens; {shown:,} are read, its last turns'
       )
-    return _Filled(source, example, {}, None, {}, notes)
+    return _Filled(source, example, None, {}, None, {}, notes)
 
   def _fill_interaction(
     self,
@@ -271,14 +285,54 @@ class RequestReader:
     part = None
     if place.row is not None and has_answer:
       part = splits.PART_NAMES[self.data.split.part[place.row]]
+    more = self._look_up(definition, template, shown, place, known)
     return _Filled(
-      sources.interactions_source(small, {'test': known}, columns),
+      sources.interactions_source(
+        small, {'test': known}, columns, {'test': more}
+      ),
       known,
+      place.row,
       self._further(place, request, offers=OFFERED in shown),
       part,
       about,
       notes,
     )
+
+  def _look_up(
+    self,
+    definition: TaskDefinition,
+    template: Template,
+    shown: frozenset[str],
+    place: Place,
+    known: splits.Examples,
+  ) -> dict[str, Ragged | list[str]]:
+    """Returns what was retrieved, and what the target is wanted for."""
+    more: dict[str, Ragged | list[str]] = {}
+    if place.row is not None:
+      known = splits.examples_at(self.data.dataset, np.array([place.row]))
+      if WANTED in shown:
+        more[WANTED] = self.data.wishes(known, self._wanted)
+    retrieving = shown & {*prompts.RETRIEVED}
+    # Texts are found by those of the interaction that is asked about.
+    by_text = RETRIEVED_TEXT in shown and shown & {*TEXTS}
+    if self._retrieval.retrieval == retrieved.NONE or (
+      by_text and place.row is None
+    ):
+      retrieving = frozenset()
+    for slot in sorted(shown - FILLED_FROM.keys() - retrieving):
+      if slot in prompts.RETRIEVED or place.row is None:
+        raise unfillable(definition, template, slot)
+    if retrieving:
+      found = retrieved.retrieve(
+        self.data,
+        definition,
+        [template],
+        {'test': known},
+        self._retrieval,
+        max_history=self.settings['max_history'],
+      )
+      more |= found['test'].features()
+    return more
 
   def _further(self, place: Place, request: Request, *, offers: bool):
     """Returns the features that are in no table."""
