@@ -111,7 +111,7 @@ def write_page(
     ('checkpoint', run.step),
     ('examples', f'{page_examples} a task of the {split} part, seed {seed}'),
     ('search for items', f'{asking.num_beams} beams'),
-    ('decoding of texts', str(asking.decoding)),
+    ('decoding of texts', tell_decoding(asking.decoding)),
     ('tokens', run.cache.fingerprint[:12]),
   ]
   html = page.render(
@@ -129,6 +129,17 @@ def write_page(
     f' part: {path}'
   )
   return [example for examples in shown.values() for example in examples]
+
+
+def tell_decoding(decoding: TextDecoding) -> str:
+  """Returns how texts are decoded, as text: what is not by default."""
+  default = dataclasses.asdict(TextDecoding())
+  told = [
+    f'{name}={value}'
+    for name, value in dataclasses.asdict(decoding).items()
+    if value != default[name]
+  ]
+  return ', '.join(told) or 'greedy'
 
 
 def describe_examples(
