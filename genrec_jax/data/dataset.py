@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int32, Int64
 
 from genrec_jax import artifacts
-from genrec_jax.data import content, dialogues, protocol, texts
+from genrec_jax.data import content, dialogues, lookup, protocol, texts
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 TABLES = ('interactions', 'items', 'users', 'dialogues')
@@ -157,8 +157,8 @@ class Dataset:
     return dialogues.dialogue_offsets(self.dialogues)
 
   def item_names(self) -> list[str]:
-    """Returns each item's title, or its source id where it has none."""
-    return pc.coalesce(self.items['title'], self.items['item_id']).to_pylist()
+    """Returns the name of each item, see `lookup.item_names`."""
+    return lookup.item_names(self.items)
 
   def save(self, directory: PathLike) -> None:
     """Writes Parquet tables and a manifest, replacing the whole directory."""

@@ -1,11 +1,31 @@
-"""Which item or user is meant: by source id, or by title."""
+"""What items are called, and which item or user is meant by a name."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from genrec_jax.types import GenrecError
+
+NAME_LENGTH = 200
+
+
+def item_names(items: pa.Table) -> list[str]:
+  """Returns what people are shown of each item.
+
+  Its title, on one line and cut at NAME_LENGTH characters, or its source id
+  where it has none. Prompts show titles as they are.
+  """
+  name = pc.replace_substring_regex(items['title'], r'\s+', ' ')
+  name = pc.utf8_trim_whitespace(name)
+  begin = pc.utf8_slice_codeunits(name, 0, NAME_LENGTH - 1)
+  cut = pc.binary_join_element_wise(begin, '…', '')
+  name = pc.if_else(pc.greater(pc.utf8_length(name), NAME_LENGTH), cut, name)
+  name = pc.if_else(pc.equal(name, ''), None, name)
+  return pc.coalesce(name, items['item_id']).to_pylist()
 
 
 class Lookup:
@@ -26,8 +46,8 @@ class Lookup:
     self._row_of_id = {one: row for row, one in enumerate(ids)}
     self._rows_of_title: dict[str, list[int]] = {}
     for row, title in enumerate(titles):
-      if title:
-        self._rows_of_title.setdefault(title, []).append(row)
+      if title and title.strip():
+        self._rows_of_title.setdefault(title.strip(), []).append(row)
 
   def get(self, name: str) -> int | None:
     """Returns the row of an id or an exact title; None if there is none.

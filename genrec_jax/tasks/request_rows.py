@@ -60,12 +60,13 @@ class Knowledge:
     dataset = data.dataset
     item_ids = dataset.items['item_id'].to_pylist()
     self.items = Lookup('item', item_ids, data.titles)
+    self._names = dataset.item_names()
     self.users = Lookup('user', dataset.users['user_id'].to_pylist())
 
   def name(self, item: int) -> str:
-    """Returns the title and the id of an item."""
-    title, source_id = self._data.titles[item], self.items.ids[item]
-    return f'{title} ({source_id})' if title else source_id
+    """Returns the name and the id of an item."""
+    name, source_id = self._names[item], self.items.ids[item]
+    return source_id if name == source_id else f'{name} ({source_id})'
 
   def value(self, row: int | None, column: str) -> Any:
     """Returns what an interaction has in a column; None for nothing."""

@@ -377,7 +377,7 @@ class RequestReader:
     texts = {name: values.get(name) for name in values if name in shown}
     if 'title' in shown and place.item is not None:
       texts['title'] = self.data.titles[place.item]
-      if not texts['title']:
+      if not texts['title'].strip():
         notes.append(f'{self.knowledge.name(place.item)} has no title')
     most = self.settings['max_text']
     for name, text in texts.items():
