@@ -17,7 +17,7 @@ from genrec_jax.data import splits
 from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import conversation, ranking
-from genrec_jax.measuring import unseen
+from genrec_jax.measuring import unseen, wishes
 from genrec_jax.measuring.measured import Measured, Settings, read_out
 from genrec_jax.measuring.train_data import TrainData
 
@@ -32,8 +32,11 @@ def measure_items(
   settings: Settings,
   data: TrainData | None,
 ) -> Measured:
-  """Ranks the whole catalogue, beside the baselines on the same histories."""
-  del facts
+  """Ranks the whole catalogue, beside the baselines on the same histories.
+
+  Where prompts wish for an attribute, also how many items obey, and the same
+  with a filter (measuring/wishes.py).
+  """
   fitted = [
     make_baseline().fit(*data.interactions(), data.dataset.num_items)
     for make_baseline in settings.baselines
@@ -59,13 +62,20 @@ def measure_items(
   if settings.cold_share:
     name = unseen.row_name(settings.cold_share)
     rows[name] = unseen.rank_with_share(run, examples, lists, settings)
+  wished = wishes.find_wishes(run, facts, examples, data)
+  if wished is not None:
+    rows[wishes.FILTERED] = wishes.rank_wished(run, examples, wished, settings)
   cold = held_out_targets(run, examples)
+  metrics = {
+    name: ranking.measure_lists(items, examples.target, examples.tied, cold)
+    for name, items in rows.items()
+  }
+  if wished is not None:
+    for name, items in rows.items():
+      metrics[name]['all'] |= wished.measure(items)
   return Measured(
-    metrics={
-      name: ranking.measure_lists(items, examples.target, examples.tied, cold)
-      for name, items in rows.items()
-    },
-    columns=COLUMNS,
+    metrics=metrics,
+    columns=COLUMNS if wished is None else COLUMNS + wishes.COLUMNS,
     arrays={
       'user': examples.user,
       'target': examples.target,
