@@ -13,8 +13,8 @@ import scipy.stats
 from genrec_jax import artifacts, build_ids
 from genrec_jax.evaluation import results
 from genrec_jax.ids import inspection, svd
-from genrec_jax.report import format_table
 from genrec_jax.reporting import lookup
+from genrec_jax.reporting.task_sections import format_table
 from genrec_jax.types import PathLike
 
 MAP_RANK = 32  # factors for the map of ids that were made without vectors
