@@ -19,6 +19,8 @@ from jaxtyping import Float, Int
 
 from genrec_jax.types import GenrecError
 
+QUERIES_AT_ONCE = 256  # that are held dense
+
 
 class BM25:
   """The weights of the words of N documents.
@@ -80,6 +82,19 @@ class BM25:
     query: Int[np.ndarray, 'P'],
     document: Int[np.ndarray, 'P'],
   ) -> Float[np.ndarray, 'P']:
-    """Returns the scores of pairs of a query and a document, by number."""
-    products = queries[query].multiply(self._weights[document])
-    return np.asarray(products.sum(axis=1), np.float32).ravel()
+    """Returns the scores of pairs of a query and a document, by number.
+
+    Pairs of a query should stand together: queries are made dense in turn.
+    """
+    scores = np.zeros(len(query), np.float32)
+    starts = np.flatnonzero(np.diff(query, prepend=-1))[::QUERIES_AT_ONCE]
+    for start, stop in zip(starts, [*starts[1:], len(query)]):
+      asked, row = np.unique(query[start:stop], return_inverse=True)
+      dense = queries[asked].toarray()
+      weights = self._weights[document[start:stop]]
+      pair = np.repeat(np.arange(stop - start), np.diff(weights.indptr))
+      products = weights.data * dense[row[pair], weights.indices]
+      scores[start:stop] = np.bincount(
+        pair, weights=products, minlength=stop - start
+      )
+    return scores

@@ -84,6 +84,8 @@ def search_pools(
 ) -> Ragged:
   """Returns the nearest documents of the pool of each query, best first.
 
+  All of a pool belong to the query, also those without a word in common.
+
   Args:
     index: of N documents.
     queries: Q rows, as the index takes them.
@@ -103,8 +105,6 @@ def search_pools(
     row = np.repeat(np.arange(stop - start), pools.lengths[start:stop])
     document = pools.values[pools.offsets[start] : pools.offsets[stop]]
     scores = index.pair_scores(queries, start + row, document)
-    kept = scores > index.floor
-    row, document, scores = row[kept], document[kept], scores[kept]
     best = _rank(row, scores, priority[document], num_results)
     found.append(document[best].astype(np.int32))
     lengths.append(np.bincount(row[best], minlength=stop - start))

@@ -66,8 +66,15 @@ def test_documents_without_a_word_in_common_are_not_found():
   queries = index.represent(count_words(['red', 'socks'], numbers, grows=False))
   found = search(index, queries, 3)
   assert sorted(found[0].tolist()) == [0, 1] and not len(found[1])
-  pools = Ragged.from_rows([[0, 2], [0, 1, 2]])
-  assert rows_of(search_pools(index, queries, pools, 3)) == [[0], []]
+
+
+def test_all_of_a_pool_may_be_found_the_nearest_first():
+  numbers = {}
+  index = BM25(count_words(['red boots', 'red', 'kettle'], numbers))
+  queries = index.represent(count_words(['red', 'socks'], numbers, grows=False))
+  pools = Ragged.from_rows([[2, 0], [0, 1, 2]])
+  found = rows_of(search_pools(index, queries, pools, 3))
+  assert found[0] == [0, 2] and sorted(found[1]) == [0, 1, 2]
 
 
 def test_equal_scores_do_not_tell_the_number_of_a_document():
