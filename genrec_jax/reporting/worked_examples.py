@@ -17,6 +17,7 @@ A path is the tokens of an item, each with the number of items under it.
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,7 @@ from genrec_jax.types import PAD_ID
 PAGE = 'examples.html'
 # Prompts are filled up to a multiple of this, so that few lengths compile.
 STEP = 32
+WIDTH = 76  # of texts that are told
 BAR = 24  # the characters of a probability of one
 
 
@@ -347,7 +349,10 @@ def _tell_texts(texts: Sequence[dict[str, Any]]) -> list[str]:
       f'(no answer: {text["means"]})' if 'failure' in text else text['text']
     )
     cut = '' if text['ended'] else ' (cut at the longest)'
-    lines += [said, f'  log p {text["log_probability"]:.2f}{cut}']
+    lines += [
+      textwrap.fill(said, WIDTH),
+      f'  log p {text["log_probability"]:.2f}{cut}',
+    ]
     for mention in text.get('mentions', ()):
       lines.append(f'  [{mention["name"]}]  {tell_path(mention["path"])}')
   return lines

@@ -130,6 +130,11 @@ class Knowledge:
         had = np.flatnonzero(dataset.item[start:stop] == item)
         row = start + int(had[-1]) if len(had) else None
         before = before if row is None else row
+      if row is None and request.history is None and not about_target:
+        part = splits.PART_NAMES[self._part]
+        notes.append(
+          f'the user has nothing in the {part} part: all that they had is read'
+        )
       history = dataset.item[start:before]
       ratings = self._ratings(start, before)
     if request.history is not None:
