@@ -122,6 +122,7 @@ def _summary(cache: TokenCache) -> str:
     for what, counts in (
       ('left out, as they lack what the task needs', facts['lacking']),
       ('longer than is shown or learnt, and cut', facts['cut']),
+      ('examples in which nothing stands there', facts['blank']),
     ):
       told = [f'{name} {count:,}' for name, count in counts.items() if count]
       lines += [f'  {what}: {", ".join(told)}'] if told else []

@@ -71,6 +71,22 @@ class ItemQueries:
       None if self.texts is None else [self.texts[row] for row in rows],
     )
 
+  @classmethod
+  def join(cls, queries: Sequence[ItemQueries]) -> ItemQueries:
+    """Returns the queries of all, one after the other."""
+    ends = np.cumsum([0, *(len(q.items.values) for q in queries)])
+    texts = [text for q in queries for text in q.texts or ()]
+    return cls(
+      np.concatenate([q.owner for q in queries]),
+      Ragged(
+        np.concatenate([q.items.values for q in queries]),
+        np.concatenate(
+          [[0], *(q.items.offsets[1:] + end for q, end in zip(queries, ends))]
+        ),
+      ),
+      None if queries[0].texts is None else texts,
+    )
+
 
 def fold_of(owner: Int[np.ndarray, '*n']) -> Int[np.ndarray, '*n']:
   """Returns the fold of owners: their number's remainder; -1 is in none."""

@@ -64,6 +64,18 @@ class TextQueries:
   texts: Sequence[str]
   only_texts: bool = False
 
+  @classmethod
+  def join(cls, queries: Sequence[TextQueries]) -> TextQueries:
+    """Returns the queries of all, one after the other."""
+    return cls(
+      np.concatenate([q.user for q in queries]),
+      None
+      if queries[0].item is None
+      else np.concatenate([q.item for q in queries]),
+      [text for q in queries for text in q.texts],
+      queries[0].only_texts,
+    )
+
 
 def retrieve_sentences(
   method: str,

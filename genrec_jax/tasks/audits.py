@@ -22,7 +22,7 @@ from genrec_jax.tasks.sources import DialogueTargets
 
 def audit_examples(
   examples: TokenExamples,
-  shown_items: Ragged | None,
+  shown_items: Sequence[Ragged],
   shown_text: Ragged | None,
   known: Examples | DialogueTargets,
   data: TaskData,
@@ -54,7 +54,7 @@ def audit_examples(
       target=examples.target,
       item_tokens=data.vocabulary.layout.item_tokens(data.ids.codes),
       history=_repeat(history, copies),
-      candidates=shown_items,
+      candidates=_join(shown_items),
       name=name,
     )
   if definition.answer == 'text':
@@ -159,6 +159,16 @@ def _spell(column: pa.ChunkedArray) -> list[str]:
     value if isinstance(value, str) else f'{value:g}'
     for value in column.to_pylist()
   ]
+
+
+def _join(raggeds: Sequence[Ragged]) -> Ragged | None:
+  """Returns the rows of all, one after the other; None of none."""
+  if len(raggeds) < 2:
+    return raggeds[0] if raggeds else None
+  return Ragged.from_rows(
+    np.concatenate([ragged[row] for ragged in raggeds])
+    for row in range(len(raggeds[0]))
+  )
 
 
 def _without_last(ragged: Ragged) -> Ragged:

@@ -8,7 +8,7 @@ and {retrieved_text}.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,26 +125,47 @@ def retrieve(
   shows_items = any(prompts.uses(t, [RETRIEVED_ITEMS]) for t in showing)
   shows_text = any(prompts.uses(t, [RETRIEVED_TEXT]) for t in showing)
   found: dict[str, dict[str, Ragged]] = {part: {} for part in parts}
+  # All parts at once: an index takes longer to make than to ask.
   if shows_items:
-    for part, examples in parts.items():
-      found[part]['items'] = retrieve_items(
-        settings.retrieval,
-        train_pairs(data, definition),
-        data.dataset.items,
-        item_queries(data, definition, examples, max_history),
-        num_results=settings.num_retrieved,
-      )
+    item_asked = [
+      item_queries(data, definition, examples, max_history)
+      for examples in parts.values()
+    ]
+    items = retrieve_items(
+      settings.retrieval,
+      train_pairs(data, definition),
+      data.dataset.items,
+      ItemQueries.join(item_asked),
+      num_results=settings.num_retrieved,
+    )
+    for part, own in zip(parts, _split(items, parts.values())):
+      found[part]['items'] = own
   if shows_text:
-    documents = train_documents(data, definition)
-    for part, examples in parts.items():
-      found[part]['rows'] = retrieve_sentences(
-        settings.retrieval,
-        documents,
-        text_queries(data, definition, showing, examples),
-        num_results=settings.num_retrieved,
-      )
+    text_asked = [
+      text_queries(data, definition, showing, examples)
+      for examples in parts.values()
+    ]
+    rows = retrieve_sentences(
+      settings.retrieval,
+      train_documents(data, definition),
+      TextQueries.join(text_asked),
+      num_results=settings.num_retrieved,
+    )
+    for part, own in zip(parts, _split(rows, parts.values())):
+      found[part]['rows'] = own
     _add_tokens(found, data, definition, settings.max_retrieved)
   return {part: Retrieved(**values) for part, values in found.items()}
+
+
+def _split(found: Ragged, parts: Iterable[Any]) -> list[Ragged]:
+  """Returns the rows of each part, that were found together."""
+  pieces, start = [], 0
+  for examples in parts:
+    offsets = found.offsets[start : start + len(examples) + 1]
+    values = found.values[offsets[0] : offsets[-1]]
+    pieces.append(Ragged(values, offsets - offsets[0]))
+    start += len(examples)
+  return pieces
 
 
 def train_pairs(data, definition: TaskDefinition) -> TrainPairs:
@@ -313,6 +334,32 @@ def _add_tokens(
       np.concatenate([nothing, *(tokens[place] for place in places[row])])
       for row in range(len(places))
     )
+
+
+def count_blank(
+  data,
+  definition: TaskDefinition,
+  templates: Sequence[Template],
+  found: Mapping[str, Retrieved],
+  wanted: str,
+) -> dict[str, int]:
+  """Returns how many examples have nothing in a slot that templates show.
+
+  Nothing was near to them, or their target has no attribute to wish for.
+  """
+  blank = {}
+  for name in prompts.RETRIEVED:
+    runs = [
+      one.features()[name] for one in found.values() if name in one.features()
+    ]
+    if runs:
+      blank[name] = int(sum((run.lengths == 0).sum() for run in runs))
+  if any(prompts.uses(template, [prompts.WANTED]) for template in templates):
+    blank[prompts.WANTED] = sum(
+      data.wishes(data.examples(definition, templates, part), wanted).count('')
+      for part in found
+    )
+  return blank
 
 
 def cut_tokens(

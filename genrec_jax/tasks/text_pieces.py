@@ -59,7 +59,7 @@ def learn_text_model(
     for templates in chosen.values()
     for template in templates
   ):
-    literals += attributes.read_attributes(dataset.items, wanted).values
+    literals += _wishes(dataset, split, wanted)
   if any(definitions[task].answer != 'item' for task in chosen):
     literals += [YES, NO]
   if text_pieces is None:
@@ -72,6 +72,14 @@ def learn_text_model(
   titles = pc.drop_null(titles).to_pylist()
   repeats = 1 + len(titles) // max(len(literals), 1)
   return train_text_model([*titles, *literals * repeats, *texts], text_pieces)
+
+
+def _wishes(dataset: Dataset, split: Split, column: str) -> list[str]:
+  """Returns the attributes of the items that train has."""
+  known = attributes.read_attributes(dataset.items, column)
+  _, items = splits.train_interactions(dataset, split)
+  numbers = [known.of_item[item] for item in np.unique(items)]
+  return [known.values[n] for n in np.unique(np.concatenate(numbers))]
 
 
 def train_texts(

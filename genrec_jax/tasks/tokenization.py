@@ -28,7 +28,7 @@ from genrec_jax.tasks import audits, dialogues, prompts, registry
 from genrec_jax.tasks.definitions import TaskDefinition, task_definition
 from genrec_jax.tasks.prompts import Template
 from genrec_jax.tasks.registry import TaskData
-from genrec_jax.tasks.retrieved import NONE, RetrievalSettings
+from genrec_jax.tasks.retrieved import NONE, RetrievalSettings, count_blank
 from genrec_jax.tasks.slots import (
   CANDIDATES,
   HISTORIES,
@@ -145,6 +145,9 @@ def tokenize_run(
         name=f'{name}/{part}',
       )
     facts[name] = describe_task(definition, task_templates, data, settings)
+    facts[name]['blank'] = count_blank(
+      data, definition, task_templates, found, wanted
+    )
   with tempfile.NamedTemporaryFile(suffix='.model') as model_file:
     model_file.write(text_model or b'')
     model_file.flush()
@@ -247,14 +250,13 @@ def read_examples(
   *,
   copies: int,
   seed: int,
-) -> tuple[TokenExamples, Ragged | None]:
+) -> tuple[TokenExamples, list[Ragged]]:
   """Runs a task over a part.
 
   Returns:
     The examples, in the order of the data set, `copies` times over, and the
-    items that they show beside their history: candidates and what was
-    retrieved; None where no template has such. Those of the train part have no
-    history: nothing reads it.
+    items that they show beside their history: candidates, what was retrieved.
+    Those of the train part have no history: nothing reads it.
   """
   features = read_features(task, part, copies=copies, seed=seed)
   rows = np.tile(np.arange(len(known)), copies)
@@ -266,7 +268,7 @@ def read_examples(
     target=known.target[rows],
     tied=known.tied[rows],
     history=empty if part == 'train' else known.ragged_histories(),
-  ), _join([features[name] for name in SHOWN if name in features])
+  ), [features[name] for name in SHOWN if name in features]
 
 
 def describe_task(
@@ -387,13 +389,3 @@ def read_features(
     )
     for name in names
   }
-
-
-def _join(raggeds: Sequence[Ragged]) -> Ragged | None:
-  """Returns the rows of all, one after the other; None of none."""
-  if len(raggeds) < 2:
-    return raggeds[0] if raggeds else None
-  return Ragged.from_rows(
-    np.concatenate([ragged[row] for ragged in raggeds])
-    for row in range(len(raggeds[0]))
-  )

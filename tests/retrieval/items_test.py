@@ -130,3 +130,13 @@ def test_a_catalogue_without_words_says_what_to_do(train, queries):
   assert len(found.values)
   with pytest.raises(GenrecError, match='bm25, dense'):
     retrieve_items('bm52', train, ITEMS, queries, num_results=2)
+
+
+@pytest.mark.parametrize('method', ['bm25', 'dense'])
+def test_asking_together_is_asking_one_after_the_other(method, train, queries):
+  parts = [queries.take(np.arange(7)), queries.take(np.arange(7, NUM_USERS))]
+  together = _retrieve(method, train, ItemQueries.join(parts))
+  alone = [_retrieve(method, train, part) for part in parts]
+  assert [together[i].tolist() for i in range(NUM_USERS)] == [
+    found[i].tolist() for found in alone for i in range(len(found))
+  ]

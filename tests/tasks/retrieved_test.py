@@ -246,3 +246,9 @@ def test_a_wish_is_an_attribute_of_the_target(shop, tmp_path):
     else:
       assert not wish
   assert asked > len(examples) / 2
+  blank = cache.manifest['settings']['tasks']['sequential']['blank']
+  without = 0
+  for part in cache.parts('sequential'):
+    some = cache.examples('sequential', part)
+    without += (draw_wishes(attributes, some.user, some.target) < 0).sum()
+  assert blank == {'wanted': without}
