@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from genrec_jax.answering.facts import TaskFacts
 from genrec_jax.answering.items import check_scores
-from genrec_jax.answering.run import Run
+from genrec_jax.answering.run import NUM_BUCKETS, Run
 from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.examples import map_examples
 from genrec_jax.decoding.ratings import (
@@ -71,6 +71,7 @@ def score_choices(
       lambda batch: score_candidates(run.model, run.params, batch, candidates),
       examples,
       batch_size=run.rows(batch_size, len(examples)),
+      num_buckets=NUM_BUCKETS,
       place=run.place,
     )
   check_scores(scores, run.step)
@@ -91,6 +92,7 @@ def rate(
       lambda batch: generate(run.params, batch, grammar=grammar).tokens,
       examples,
       batch_size=run.rows(batch_size, len(examples)),
+      num_buckets=NUM_BUCKETS,
       place=run.place,
     )
   return RatingAnswers(

@@ -49,17 +49,40 @@ def rank_items(
       exclude_seen=exclude_seen,
       place=run.place,
     )
-  check_scores(lists.scores, run.step)
+  num_items = len(run.cache.item_tokens)
+  _check_found(lists, examples, exclude_seen, num_items, run.step)
   return lists
 
 
 def check_scores(scores: np.ndarray, step: int) -> None:
   """Raises GenrecError if scores of a checkpoint are NaN."""
   if np.isnan(scores).any():
-    raise GenrecError(
-      f'The parameters of step {step} give scores that are not numbers (NaN);'
-      ' choose an earlier checkpoint, or train with a lower learning rate.'
-    )
+    raise _no_numbers(step)
+
+
+def _check_found(
+  lists: Lists,
+  examples: TokenExamples,
+  exclude_seen: bool,
+  num_items: int,
+  step: int,
+) -> None:
+  """Raises GenrecError if items are left, but the search finds none of them.
+
+  No beam is better than another where scores are NaN, and none survives.
+  """
+  check_scores(lists.scores, step)
+  for example in np.flatnonzero((lists.items < 0).all(axis=1)):
+    excluded = np.unique(examples.history[example]) if exclude_seen else ()
+    if len(excluded) < num_items:
+      raise _no_numbers(step)
+
+
+def _no_numbers(step: int) -> GenrecError:
+  return GenrecError(
+    f'The parameters of step {step} give scores that are not numbers (NaN);'
+    ' choose an earlier checkpoint, or train with a lower learning rate.'
+  )
 
 
 def check_lists(
@@ -76,7 +99,8 @@ def check_lists(
   Raises:
     GenrecError: if scores are not numbers.
   """
-  check_scores(lists.scores, step)
+  num_items = len(cache.item_tokens)
+  _check_found(lists, examples, exclude_seen, num_items, step)
   listed = lists.items >= 0
   tokens = cache.item_tokens[lists.items]
   invalid = listed & (lists.tokens != tokens).any(axis=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,4 +112,7 @@ def spell_prompt(
       run.append(token)
     users_before = is_user
   close()
-  return ' '.join(' '.join(parts).split())
+  spelled = ' '.join(' '.join(parts).split())
+  # Turns of a dialogue follow each other without a blank.
+  spelled = re.sub(r'(?<=\S)(?=(?:User|System): )', ' ', spelled)
+  return re.sub(r'\] (?=[.,;:!?](?:\s|$))', ']', spelled)

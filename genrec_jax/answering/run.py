@@ -28,6 +28,9 @@ from genrec_jax.training import checkpoints, partitioning
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 PyTree = Any
+# Input lengths that are compiled for answers in text: their time goes into the
+# steps of the decoder, and into compiling, more than into padded inputs.
+NUM_BUCKETS = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

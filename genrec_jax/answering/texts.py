@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from genrec_jax.answering.items import check_scores
-from genrec_jax.answering.run import Run
+from genrec_jax.answering.run import NUM_BUCKETS, Run
 from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.examples import map_examples
 from genrec_jax.decoding.mentions import mention_grammar
@@ -188,6 +188,7 @@ def _write(
       decode,
       examples,
       batch_size=run.rows(batch_size, len(examples)),
+      num_buckets=NUM_BUCKETS,
       place=run.place,
       **more,
     )

@@ -42,7 +42,8 @@ def map_examples(
     batch_size: rows of a batch over all processes, B.
     names: the features of `data.batches` that the function reads.
     more: further features, of the numbers of the examples; -1 is an empty row.
-    num_buckets: the most input lengths that are compiled.
+    num_buckets: the most input lengths that are compiled; fewer where the
+      examples fill fewer batches.
     place: puts a batch on the devices; by default where JAX puts it.
 
   Returns:
@@ -65,6 +66,8 @@ def map_examples(
     arrays = jax.tree.map(lambda array: np.asarray(array)[real], result)
     found.append((index[real], arrays))
 
+  # More buckets than full batches would add rows, and compilations.
+  num_buckets = min(num_buckets, -(-len(examples) // batch_size))
   for index, batch in eval_batches(
     examples,
     batch_size=batch_size,

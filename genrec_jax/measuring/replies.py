@@ -95,7 +95,8 @@ def measure_replies(
 
 
 def measure_named(
-  said: Sequence[DialogueTurn | Failure], truth: Sequence[DialogueTurn]
+  said: Sequence[DialogueTurn | Failure],
+  truth: Sequence[DialogueTurn | Failure],
 ) -> dict[str, float]:
   """Returns how replies name items.
 
@@ -120,17 +121,20 @@ def measure_named(
 
 
 def _recall(
-  named: Sequence[Sequence[int]], truth: Sequence[DialogueTurn]
+  named: Sequence[Sequence[int]], truth: Sequence[DialogueTurn | Failure]
 ) -> dict[str, float]:
   hits = [
-    item in items for items, turn in zip(named, truth) for item in turn.items
+    item in items
+    for items, turn in zip(named, truth)
+    if not isinstance(turn, Failure)
+    for item in turn.items
   ]
   return {'named_recall': float(np.mean(hits))} if hits else {}
 
 
 def _floors(
   examples: TokenExamples,
-  turns: Sequence[DialogueTurn],
+  turns: Sequence[DialogueTurn | Failure],
   truth: Sequence[str],
   data: TrainData,
 ) -> dict[str, dict[str, dict[str, float]]]:

@@ -58,7 +58,9 @@ def measure_texts(
     text_settings = found.pop('settings')
     metrics[name] = of_all(found)
   columns = COLUMNS
-  if facts.asked == 'explanation' and data is not None and data.has('feature'):
+  has_features = data is not None and data.has('feature')
+  # Diversity compares explanations: one alone has none.
+  if facts.asked == 'explanation' and has_features and len(truth) > 1:
     named = data.column('feature', examples)
     columns += OF_FEATURES
     # What the true texts come to says what these measures may come to.
@@ -108,14 +110,18 @@ def true_texts(
 
 
 def check_truth(facts: TaskFacts, truth: Sequence) -> list[str]:
-  """Returns the texts of true answers, of which none may be a failure."""
+  """Returns the texts of true answers; a blank one is an empty text.
+
+  Raises:
+    GenrecError: if one is a failure for another reason.
+  """
   for row, one in enumerate(truth):
-    if isinstance(one, outputs.Failure):
+    if isinstance(one, outputs.Failure) and one.reason != 'no_text':
       raise GenrecError(
         f'The answer of example {row} of task {facts.name!r} is no'
         f' {facts.kind} ({one.reason}: {one.raw}); run `genrec tokenize` again.'
       )
-  return [one.text for one in truth]
+  return outputs.texts(truth)
 
 
 def _floors(

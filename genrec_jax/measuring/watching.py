@@ -143,6 +143,7 @@ def log_likelihood(
       examples,
       batch_size=run.rows(batch_size, len(examples)),
       names=_SCORED,
+      num_buckets=1,  # Few examples: compiling takes longer.
       place=run.place,
     )
   check_scores(scores, run.step)

@@ -30,6 +30,19 @@ _ASKED = {
   'text': 'What text?',
   'reply': 'Which reply?',
 }
+# What the rows of a kind mean, where their names do not say it.
+_ROWS = {
+  'rating': (
+    'The model rates by the mean over the choices, weighted by their'
+    ' probabilities; "written" is what it writes, where what is no rating'
+    ' counts as the mean of the train ratings. '
+  ),
+  'reply': (
+    'Without the trie, codes may follow each other as they like, and an item'
+    ' may be invented. '
+  ),
+}
+_OF_DIALOGUES = 'Lists may hold mentioned items, but where a row says not. '
 _LOWER_IS_BETTER = ('rmse', 'mae', 'div', 'failed_share', 'invented_share')
 
 
@@ -150,9 +163,11 @@ def _note(result: Mapping[str, Any], columns: Sequence[str]) -> str:
   if 'search' in result:
     search = result['search']
     without = ', without the items of the history' * search['exclude_seen']
+    of_dialogues = _OF_DIALOGUES * ('turns' in result)
     return (
-      f'The whole catalogue is ranked{without}; {search["num_beams"]} beams;'
-      f' invalid items {result["invalid_share"]:.0%}.{lower}'
+      f'{of_dialogues}The whole catalogue is ranked{without};'
+      f' {search["num_beams"]} beams; invalid items'
+      f' {result["invalid_share"]:.0%}.{lower}'
     )
   facts = []
   if 'failures' in result:
@@ -165,7 +180,8 @@ def _note(result: Mapping[str, Any], columns: Sequence[str]) -> str:
   if 'text_decoding' in result:
     facts.append(describe_decoding(result['text_decoding']))
     facts.append(f'{result["cut_share"]:.1%} were cut before they ended')
-  return '; '.join(facts) + ('.' if facts else '') + lower
+  told = '; '.join(facts) + '.' * bool(facts)
+  return f'{_ROWS.get(result["answer"], "")}{told}{lower}'.strip()
 
 
 def describe_decoding(decoding: Mapping[str, Any]) -> str:
