@@ -12,9 +12,11 @@ import pytest
 
 from genrec_jax import artifacts, main
 from genrec_jax.data import splits
+from genrec_jax.data.texts import MENTION
 from genrec_jax.data.token_cache import PARTS
 from genrec_jax.reporting import worked_examples
 from genrec_jax.tasks import definitions
+from genrec_jax.tasks.dialogues import MARKS
 from genrec_jax.tasks.request_fields import Request
 from genrec_jax.tasks.requests import RequestReader
 from genrec_jax.types import GenrecError
@@ -241,6 +243,26 @@ def test_a_typed_dialogue_keeps_what_is_no_item_as_text(reader):
     f'User: I had [Nothing] and <i0:{first}><i1:{second}> 😀 שלום'
   )
   assert any('[Nothing] is no item' in note for note in asked.notes)
+
+
+def test_a_dialogue_of_the_data_is_typed_as_tokenize_writes_it(reader):
+  dataset, examples = reader.data.dataset, reader.cache.examples
+  turns = dataset.dialogues.to_pylist()
+  known = reader.data.examples(
+    definitions.task_definition('conversation'), (), 'test'
+  )
+  for number, (start, row) in enumerate(zip(known.starts, known.rows)):
+    said = []
+    for turn in turns[start:row]:
+      text = turn['text']
+      for item in turn['items']:
+        text = text.replace(MENTION, f'[{reader.knowledge.items.ids[item]}]', 1)
+      said.append(MARKS[turn['role']] + text)
+    asked = reader.read('conversation', Request(dialogue=' '.join(said)))
+    np.testing.assert_array_equal(
+      asked.examples.inputs[0], examples('conversation', 'test').inputs[number]
+    )
+  assert number > 3
 
 
 def test_the_end_of_a_long_dialogue_is_read(reader):
