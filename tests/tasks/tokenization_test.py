@@ -12,7 +12,7 @@ from genrec_jax.data.audit import LeakError
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.ids.item_ids import ItemIds
-from genrec_jax.tasks import definitions, registry, text_pieces
+from genrec_jax.tasks import definitions, prompts, registry, text_pieces
 from genrec_jax.tasks.prompts import Template
 from genrec_jax.tokenize import tokenize
 from genrec_jax.types import GenrecError
@@ -67,9 +67,8 @@ def test_text_pieces_are_learnt_from_train_items_alone(run_dir, monkeypatch):
   )
   smaller = splits.Split('leave_one_out', part, dataset.fingerprint)
   definition = definitions.task_definition('sequential')
-  text_pieces.learn_text_model(
-    {'sequential': definition.templates}, dataset, smaller, 400
-  )
+  templates = prompts.choose_templates(definition.templates, None)
+  text_pieces.learn_text_model({'sequential': templates}, dataset, smaller, 400)
   names = dataset.item_names()
   assert names[items[0]] not in read
   assert names[items[1]] in read
