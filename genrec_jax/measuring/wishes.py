@@ -55,7 +55,8 @@ def find_wishes(
 ) -> Wishes | None:
   """Returns the wishes of examples; None where prompts have none.
 
-  None, too, where there is no dataset to say what items are.
+  None, too, where there is no dataset to say what items are, and where no
+  target of a small sample has an attribute.
   """
   settings = run.cache.manifest.get('settings', {})
   prompt = settings.get('tasks', {}).get(facts.name, {}).get('prompt', ())
@@ -64,6 +65,8 @@ def find_wishes(
   attributes = read_attributes(data.dataset.items, settings[WANTED])
   drawn = draw_wishes(attributes, examples.user, examples.target)
   asked = np.unique(drawn[drawn >= 0])
+  if not len(asked):
+    return None
   place = np.where(drawn >= 0, np.searchsorted(asked, drawn), -1)
   return Wishes(place.astype(np.int32), attributes.items_with(asked))
 

@@ -1,5 +1,7 @@
 """Wishes are found again, and lists with a filter obey them all."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from genrec_jax.data.token_cache import (
   write_token_cache,
 )
 from genrec_jax.decoding import catalogue_views
-from genrec_jax.decoding.recommend import trie_of_tokens
+from genrec_jax.decoding.recommend import take_examples, trie_of_tokens
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.measuring import wishes
 from genrec_jax.measuring.items import measure_items
@@ -139,6 +141,18 @@ def test_prompts_without_a_wish_are_measured_as_before(make_run, dataset):
   measured = measure_items(run, facts, examples, SETTINGS, data)
   assert list(measured.metrics) == ['model']
   assert not [name for name in measured.columns if 'obey' in name]
+
+
+def test_a_sample_without_any_wish_has_none_to_measure(make_run, dataset):
+  run = make_run(['history', 'wanted'])
+  facts, examples, data, _ = find(run, dataset)
+  kinds = dataset.items['attributes'].to_pylist()
+  kinds[examples.target[0]] = []
+  place = dataset.items.column_names.index('attributes')
+  items = dataset.items.set_column(place, 'attributes', pa.array(kinds))
+  data = TrainData(dataclasses.replace(dataset, items=items), data.split)
+  sample = take_examples(examples, [0])
+  assert wishes.find_wishes(run, facts, sample, data) is None
 
 
 def test_a_filter_obeys_and_the_model_is_measured_beside_it(
