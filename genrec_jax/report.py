@@ -146,11 +146,9 @@ def _read_results(
     for task, subset in results.measured_tasks(run_dir, split).items():
       read = results.read_result(run_dir, split, task, subset=subset)
       found.setdefault(task, []).append(read)
-  order = cache.tasks()
-  return {
-    task: found[task]
-    for task in sorted(found, key=lambda t: (t not in order, order.index(t)))
-  }
+  # Those of tasks that have not been tokenized again come last.
+  order = [*cache.tasks(), *found]
+  return {task: found[task] for task in sorted(found, key=order.index)}
 
 
 def _result_of(

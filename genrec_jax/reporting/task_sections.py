@@ -82,7 +82,9 @@ def metric_tables(
   metrics = {
     **result['metrics'],
     **{
-      f'model of {other}': value['metrics']['model']
+      f'model of {other}{_other_sample(result, value)}': value['metrics'][
+        'model'
+      ]
       for other, value in others.items()
     },
   }
@@ -154,6 +156,14 @@ def _part(result: Mapping[str, Any]) -> str:
   if not subset:
     return name
   return f'{name}, a sample of {subset["examples"]:,} of {subset["of"]:,}'
+
+
+def _other_sample(result: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+  """Returns which examples another run was measured on, if not on these."""
+  subset = other['subset']
+  if subset == result['subset'] or not subset:
+    return ''
+  return f' (seed {subset["seed"]}, {subset["examples"]:,} examples)'
 
 
 def _note(result: Mapping[str, Any], columns: Sequence[str]) -> str:
