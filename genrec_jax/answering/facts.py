@@ -81,11 +81,13 @@ def choose_tasks(
 ) -> list[str]:
   """Returns the tasks named, or all that have the part.
 
+  One text may name several, with commas between.
+
   Raises:
     GenrecError: if one is unknown, or none has the part.
   """
   if isinstance(tasks, str):
-    tasks = [tasks]
+    tasks = [task.strip() for task in tasks.split(',')]
   if tasks is None:
     tasks = [task for task in cache.tasks() if split in cache.parts(task)]
   for task in tasks:

@@ -181,6 +181,10 @@ def test_broken_parameters_are_refused(run):
 def test_tasks_are_chosen_by_name_and_sampled(run):
   assert choose_tasks(run.cache, None, 'test') == run.cache.tasks()
   assert choose_tasks(run.cache, 'rating', 'test') == ['rating']
+  assert choose_tasks(run.cache, 'summary,rating', 'test') == [
+    'summary',
+    'rating',
+  ]
   with pytest.raises(GenrecError, match='expected one of: conversation'):
     choose_tasks(run.cache, ['rating', 'none'], 'test')
   examples = run.cache.examples('rating', 'test')
