@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from genrec_jax import artifacts
+from genrec_jax.answering.facts import task_facts
 from genrec_jax.answering.items import check_lists
 from genrec_jax.answering.run import (
   choose_examples,
@@ -70,8 +71,8 @@ def recommend(
   Args:
     run_dir: the run directory.
     model: the model class that the checkpoint is of.
-    users: source ids (rows of the users table where the run directory has no
-      dataset); by default three of them.
+    users: source ids, of dialogues where the task is of those (rows of the
+      table where the run directory has no dataset); by default three of them.
     history: source ids of items, oldest first: what a user took who is not in
       the data (--history=ID,ID). New items may be among them.
     new_items: whether to list items that were added to the run
@@ -126,7 +127,7 @@ def recommend(
   else:
     task, examples, _ = choose_examples(cache, task, split, None, 0)
     cache = cache if added is None else added.extend(cache)
-    user_ids = _read_user_ids(run_dir)
+    user_ids = _read_user_ids(run_dir, task_facts(cache, task).of_dialogues)
     examples = take_examples(
       examples, _find_users(examples, users, user_ids, split)
     )
@@ -136,13 +137,15 @@ def recommend(
   search = make_recommend_fn(
     model, trie, num_beams=num_beams, normalization=normalization
   )
-  part = ''
+  part, searched = '', None
   if only or cheaper_than is not None:
     allowed, conditions = _read_allowed(
       run_dir, only=only, cheaper_than=cheaper_than, price_column=price_column
     )
     search = only_items(search, trie, allowed)
     part = f' ({allowed.sum():,} with {conditions})'
+    searched = np.zeros(len(cache.item_tokens), bool)
+    searched[: len(allowed)] = allowed
   shares = mesh.shape['data']
   with partitioning.partitioned(mesh):
     lists = recommend_with_share(
@@ -156,7 +159,7 @@ def recommend(
       exclude_seen=exclude_seen,
       place=place_on(mesh),
     )
-  check_lists(lists, cache, examples, exclude_seen, step)
+  check_lists(lists, cache, examples, exclude_seen, step, allowed=searched)
   records = _describe(
     lists, examples, cache, trie, user_ids, top_k, num_trained
   )
@@ -379,14 +382,18 @@ def _new_user_codes(
   )
 
 
-def _read_user_ids(run_dir: pathlib.Path) -> list[str] | None:
-  """Returns the source ids of users, None where the dataset is not here."""
+def _read_user_ids(run_dir, of_dialogues: bool) -> list[str] | None:
+  """Returns source ids (of dialogues), None where the dataset is not here."""
   if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
     return None
   # Late, because a machine that only decodes needs no Arrow.
   from genrec_jax.data.dataset import Dataset
 
-  return Dataset.load(run_dir / 'dataset').users['user_id'].to_pylist()
+  dataset = Dataset.load(run_dir / 'dataset')
+  if of_dialogues:
+    starts = dataset.dialogue_offsets[:-1]
+    return dataset.dialogues['dialogue_id'].take(starts).to_pylist()
+  return dataset.users['user_id'].to_pylist()
 
 
 def _cut(text: str, width: int) -> str:

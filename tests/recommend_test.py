@@ -195,6 +195,11 @@ def test_conditions_leave_the_order_of_what_meets_them(run_dir, capsys):
   assert listed
 
 
+def test_who_had_all_that_meets_a_condition_gets_an_empty_list(run_dir):
+  settings = {'only': ['colour=red'], 'cheaper_than': 2.0}
+  assert records_of(run_dir, history='i1,i2,i3', **settings) == [[]]
+
+
 @pytest.mark.parametrize(
   'settings, message',
   [

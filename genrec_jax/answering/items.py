@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool
 
 from genrec_jax.answering.run import Run
 from genrec_jax.data.token_cache import TokenCache, TokenExamples
@@ -49,8 +50,8 @@ def rank_items(
       exclude_seen=exclude_seen,
       place=run.place,
     )
-  num_items = len(run.cache.item_tokens)
-  _check_found(lists, examples, exclude_seen, num_items, run.step)
+  everything = np.ones(len(run.cache.item_tokens), bool)
+  _check_found(lists, examples, exclude_seen, everything, run.step)
   return lists
 
 
@@ -64,7 +65,7 @@ def _check_found(
   lists: Lists,
   examples: TokenExamples,
   exclude_seen: bool,
-  num_items: int,
+  allowed: Bool[np.ndarray, 'N'],
   step: int,
 ) -> None:
   """Raises GenrecError if items are left, but the search finds none of them.
@@ -73,8 +74,10 @@ def _check_found(
   """
   check_scores(lists.scores, step)
   for example in np.flatnonzero((lists.items < 0).all(axis=1)):
-    excluded = np.unique(examples.history[example]) if exclude_seen else ()
-    if len(excluded) < num_items:
+    left = allowed.copy()
+    if exclude_seen:
+      left[examples.history[example]] = False
+    if left.any():
       raise _no_numbers(step)
 
 
@@ -91,19 +94,31 @@ def check_lists(
   examples: TokenExamples,
   exclude_seen: bool,
   step: int,
+  *,
+  allowed: Bool[np.ndarray, 'N'] | None = None,
 ) -> float:
   """Returns the share of listed entries that may not be there: 0.
 
   An entry is invalid if its tokens are no item's, or it was to be excluded.
 
+  Args:
+    lists: of E examples.
+    cache: whose items were ranked.
+    examples: what they were ranked for.
+    exclude_seen: whether items of histories were to be left out.
+    step: of the checkpoint.
+    allowed: the items that a filter leaves; None for all.
+
   Raises:
     GenrecError: if scores are not numbers.
   """
-  num_items = len(cache.item_tokens)
-  _check_found(lists, examples, exclude_seen, num_items, step)
+  if allowed is None:
+    allowed = np.ones(len(cache.item_tokens), bool)
+  _check_found(lists, examples, exclude_seen, allowed, step)
   listed = lists.items >= 0
   tokens = cache.item_tokens[lists.items]
   invalid = listed & (lists.tokens != tokens).any(axis=-1)
+  invalid |= listed & ~allowed[lists.items]
   if exclude_seen:
     for example, items in enumerate(lists.items):
       invalid[example] |= np.isin(items, examples.history[example])
