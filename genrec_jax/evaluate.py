@@ -82,7 +82,7 @@ def evaluate(
     run_dir: the run directory.
     model: the model class that the checkpoint is of.
     split: 'validation' or 'test'.
-    tasks: which; by default all of the token cache.
+    tasks: which (--tasks=rating,summary); by default all of the token cache.
     checkpoint: 'best' (on validation), 'last' or a step.
     num_beams: the length of lists of items, and the width of the search.
     normalization: what an item's score is: 'vocabulary', 'level' or 'children'.
@@ -194,10 +194,11 @@ def make_evaluate_fn(
     seed: of the samples.
 
   Returns:
-    fn(params, step) -> metrics by name: of a single task whose answer is an
-    item 'recall@10', 'ndcg@10', ..., else 'TASK/METRIC', and 'log_likelihood',
-    the mean over tasks of the mean log-probability of a target's token. The
-    parameters stay where they are and the examples go to their mesh.
+    fn(params, step) -> metrics by name: of a run with a single task, whose
+    answer is an item, 'recall@10', 'ndcg@10', ..., else 'TASK/METRIC', and
+    'log_likelihood', the mean over tasks of the mean log-probability of a
+    target's token. The parameters stay where they are and the examples go to
+    their mesh.
   """
   return watching.make_watch_fn(
     run_dir,

@@ -55,7 +55,8 @@ def watched_metric(cache: TokenCache) -> str:
   'recall@10' where the one task asks for an item, else 'log_likelihood'.
   """
   tasks = [t for t in cache.tasks() if 'validation' in cache.parts(t)]
-  return 'recall@10' if _ranks_alone(cache, tasks) else LOG_LIKELIHOOD
+  alone = len(tasks) == 1 and task_facts(cache, tasks[0]).kind == 'item'
+  return 'recall@10' if alone else LOG_LIKELIHOOD
 
 
 def make_watch_fn(
@@ -97,7 +98,8 @@ def make_watch_fn(
       cache.examples(task, 'validation'), max_examples, seed
     )
     watched[task] = _watch(asleep, task_facts(cache, task), examples, settings)
-  alone = _ranks_alone(cache, chosen)
+  # By the tasks of the run, as `watched_metric`, whichever are chosen.
+  alone = watched_metric(cache) != LOG_LIKELIHOOD
   scored = {}
   for task in () if alone else chosen:
     examples, _ = sample_examples(
@@ -167,10 +169,6 @@ def cut_targets(examples: TokenExamples, length: int) -> TokenExamples:
 @functools.partial(jax.jit, static_argnames='model')
 def _score(params, batch, *, model):
   return model.score_batch(params, batch)
-
-
-def _ranks_alone(cache: TokenCache, tasks: Sequence[str]) -> bool:
-  return len(tasks) == 1 and task_facts(cache, tasks[0]).kind == 'item'
 
 
 def _watch(

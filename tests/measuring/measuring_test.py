@@ -22,6 +22,7 @@ from genrec_jax.measuring.replies import measure_named
 from genrec_jax.measuring.texts import check_truth
 from genrec_jax.measuring.train_data import interaction_rows, load_train_data
 from genrec_jax.measuring.watching import watched_metric
+from genrec_jax.recommend import recommend
 from genrec_jax.report import report
 from genrec_jax.types import GenrecError
 
@@ -287,6 +288,20 @@ def test_while_training_all_tasks_are_watched(run):
   assert metrics['rating/rmse'] == pytest.approx(rmse, rel=1e-5)
 
 
+def test_one_of_several_tasks_is_watched_under_the_same_names(run):
+  """The best checkpoint is known by them, whichever tasks are watched."""
+  watch = make_evaluate_fn(
+    run_dir=run.directory,
+    model=run.model,
+    tasks='sequential',
+    max_texts=8,
+    batch_size=64,
+  )
+  metrics = watch(run.params, 8)
+  assert watched_metric(run.cache) in metrics
+  assert 'sequential/recall@10' in metrics
+
+
 def test_examples_of_other_data_have_no_interactions(run, data):
   examples = run.cache.examples('sequential', 'validation')
   shifted = type(examples)(
@@ -315,3 +330,16 @@ def test_the_report_shows_every_task_beside_its_floors(run, measured):
     len(result['read_out']) for result in found.values()
   )
   assert 'a sample of 12 of 40' in html
+
+
+def test_dialogues_are_recommended_to_by_their_own_ids(run, data, tmp_path):
+  for name in ('dataset', 'ids', 'tokens', 'checkpoints'):
+    (tmp_path / name).symlink_to(run.directory / name)
+  settings = {'task': 'conversation', 'checkpoint': 'last', 'top_k': 3}
+  recommend(run_dir=tmp_path, model=run.model, **settings)
+  lines = (tmp_path / 'recommendations.jsonl').read_text().splitlines()
+  table = data.dataset.dialogues
+  starts = data.dataset.dialogue_offsets
+  for record in map(json.loads, lines):
+    turn = int(starts[record['user']])
+    assert record['user_id'] == table['dialogue_id'][turn].as_py()
