@@ -17,6 +17,7 @@ import numpy as np
 
 from genrec_jax.data import splits
 from genrec_jax.data.token_cache import Ragged, TokenExamples
+from genrec_jax.decoding.new_users import NOBODY
 from genrec_jax.tasks import (
   prompts,
   request_rows,
@@ -323,6 +324,10 @@ class RequestReader:
       if slot in prompts.RETRIEVED or place.row is None:
         raise unfillable(definition, template, slot)
     if retrieving:
+      if place.user is None:
+        # Whoever stands in the first row of the table is somebody else.
+        nobody = np.full(len(known), NOBODY, np.int32)
+        known = dataclasses.replace(known, user=nobody)
       found = retrieved.retrieve(
         self.data,
         definition,
