@@ -193,7 +193,8 @@ def choose_templates(
   """Returns the templates of each task, as `prompts.choose_templates` does.
 
   Raises:
-    GenrecError: if a task or a template is unknown, or a task has none left.
+    GenrecError: if a task or a template is unknown, a task has none left, or
+      none shows what is to be retrieved.
   """
   definitions = {task: task_definition(task) for task in tasks}
   known = [t.name for d in definitions.values() for t in d.templates]
@@ -215,6 +216,13 @@ def choose_templates(
       )
   if not chosen:
     raise GenrecError("Got no tasks; pass for example tasks=('sequential',).")
+  every = [template for ones in chosen.values() for template in ones]
+  if retrieval and not any(prompts.uses(t, prompts.RETRIEVED) for t in every):
+    raise GenrecError(
+      f'None of the templates {", ".join(t.name for t in every)} of'
+      f' {", ".join(chosen)} shows what is retrieved; pass --templates=None to'
+      ' take those that do, name such a one, or leave out --retrieval.'
+    )
   return chosen
 
 

@@ -14,6 +14,7 @@ from genrec_jax.data.token_cache import Ragged, TokenCache
 from genrec_jax.ids.simple import random_ids
 from genrec_jax.retrieval.items import TrainPairs, retrieve_items
 from genrec_jax.tasks import definitions, prompts, registry, retrieved
+from genrec_jax.tasks.requests import Request, RequestReader
 from genrec_jax.tokenize import tokenize
 from genrec_jax.types import GenrecError
 
@@ -80,6 +81,22 @@ def test_what_others_said_stands_in_the_prompt(shop):
     assert len(set(found)) == len(found) <= 2
     shown += len(found)
   assert shown > len(rows)
+
+
+def test_a_request_of_nobody_is_told_what_was_said_of_the_item_alone(shop):
+  """And nothing that some user of the data wrote of other items."""
+  reader = RequestReader(shop)
+  dataset, split = reader.data.dataset, reader.data.split
+  told = dataset.interactions['explanation'].to_pylist()
+  history = [reader.knowledge.items.ids[item] for item in dataset.item[:2]]
+  for item in np.unique(dataset.item[split.part == splits.TRAIN])[:3]:
+    request = Request(history=history, item=reader.knowledge.items.ids[item])
+    asked = reader.read('explanation', request)
+    prompt = reader.data.vocabulary.decode(asked.examples.inputs[0])
+    found = prompt.partition('Said before:')[2].split(' | ')[:-1]
+    assert found
+    near = (split.part == splits.TRAIN) & (dataset.item == item)
+    assert set(found) <= {told[row] for row in np.flatnonzero(near)}
 
 
 def test_retrieved_turns_name_items_by_their_codes(shop):
@@ -154,6 +171,8 @@ def test_templates_with_such_slots_are_taken_on_request_alone(run_dir):
     tokenize(run_dir=run_dir, templates='retrieved')
   with pytest.raises(GenrecError, match='bm25, dense, none'):
     tokenize(run_dir=run_dir, retrieval='bm52')
+  with pytest.raises(GenrecError, match='plain, next.* shows what'):
+    tokenize(run_dir=run_dir, retrieval='bm25', templates=('plain', 'next'))
   with pytest.raises(GenrecError, match='at least 1 of each'):
     tokenize(run_dir=run_dir, retrieval='bm25', num_retrieved=0)
 
