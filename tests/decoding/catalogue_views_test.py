@@ -1,5 +1,6 @@
 """Lists of a part of the catalogue hold that part, ranked as before."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ def recommend(trie):
     np.random.default_rng(0).normal(size=(VOCAB_SIZE, VOCAB_SIZE)), jnp.float32
   )
 
+  @jax.jit
   def search(params, batch, exclude=None, views=None, view=None):
     del params
     rows = len(batch['encoder_input_tokens'])
