@@ -39,9 +39,9 @@ def tokenize(
 
   Args:
     run_dir: the run directory.
-    tasks: names of tasks: 'sequential', 'top_n', 'rating', 'explanation',
-      'review', 'summary', 'conversation', 'conversation_reply',
-      'rating_yes_no', 'sequential_yes_no', or your own.
+    tasks: names of tasks, also with commas between: 'sequential', 'top_n',
+      'rating', 'explanation', 'review', 'summary', 'conversation',
+      'conversation_reply', 'rating_yes_no', 'sequential_yes_no', or your own.
     templates: names of templates, in order; when not given all that are marked
       as seen and show neither what is retrieved nor what is wanted.
     max_history: how many of a user's last items a prompt shows.
@@ -82,8 +82,8 @@ def tokenize(
   registry.load_task_files(_as_tuple(task_files))
   tokenization.tokenize_run(
     run_dir,
-    tasks=_as_tuple(tasks),
-    templates=None if templates is None else _as_tuple(templates),
+    tasks=_names(tasks),
+    templates=None if templates is None else _names(templates),
     max_history=max_history,
     num_candidates=num_candidates,
     copies=copies,
@@ -127,6 +127,13 @@ def _summary(cache: TokenCache) -> str:
       told = [f'{name} {count:,}' for name, count in counts.items() if count]
       lines += [f'  {what}: {", ".join(told)}'] if told else []
   return '\n'.join(lines)
+
+
+def _names(names) -> tuple[str, ...]:
+  """Reads one text as names with commas between."""
+  if isinstance(names, str):
+    names = [name.strip() for name in names.split(',')]
+  return tuple(names)
 
 
 def _as_tuple(names) -> tuple:

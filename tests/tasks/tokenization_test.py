@@ -34,7 +34,7 @@ def test_the_same_seed_writes_the_same_bytes(run_dir):
 
 
 def test_the_manifest_says_how_the_examples_were_made(run_dir):
-  tokenize(run_dir=run_dir, templates=('next', 'after'), copies=2, seed=4)
+  tokenize(run_dir=run_dir, templates='next, after', copies=2, seed=4)
   cache = TokenCache.load(run_dir / 'tokens')
   settings = cache.manifest['settings']
   assert settings['templates'] == {'sequential': ['next', 'after']}
