@@ -13,6 +13,7 @@ import scipy.sparse
 from jaxtyping import Int
 
 from genrec_jax import artifacts
+from genrec_jax.answering.prompts import shorten
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.readers.new_items import (
   read_first_interactions,
@@ -168,7 +169,7 @@ def tell(
     others += f', and so do the {num_before:,} added before'
   lines = [f'{gained}; {others}.']
   for record, code in list(zip(records, codes))[:SHOWN_ITEMS]:
-    lines.append(f'\n  {record["item_id"]}  {_cut(record["name"], 60)}')
+    lines.append(f'\n  {record["item_id"]}  {shorten(record["name"], 60)}')
     spelt = ' > '.join(str(digit) for digit in code if digit >= 0)
     beside = _count_beside(code, ids.codes)
     lines.append(
@@ -177,7 +178,7 @@ def tell(
     )
     for other in record['like'][:SHOWN_LIKE]:
       lines.append(
-        f'      like {other["likeness"]:.2f}  {_cut(other["name"], 60)}'
+        f'      like {other["likeness"]:.2f}  {shorten(other["name"], 60)}'
       )
   if len(records) > SHOWN_ITEMS:
     lines.append(f'\n  and {len(records) - SHOWN_ITEMS:,} more')
@@ -335,7 +336,3 @@ def _describe(
       }
     )
   return records
-
-
-def _cut(text: str, width: int) -> str:
-  return text if len(text) <= width else text[: width - 1] + '…'

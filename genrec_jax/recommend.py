@@ -11,12 +11,17 @@ import numpy as np
 
 from genrec_jax import artifacts
 from genrec_jax.answering.facts import task_facts
-from genrec_jax.answering.items import check_lists
+from genrec_jax.answering.items import (
+  check_lists,
+  describe_items,
+  tell_items,
+)
+from genrec_jax.answering.prompts import shorten
 from genrec_jax.answering.run import (
+  Run,
   choose_examples,
-  load_params,
+  load_run,
   load_tokens,
-  place_on,
 )
 from genrec_jax.data.token_cache import TokenCache, TokenExamples
 from genrec_jax.decoding.catalogue_views import only_items
@@ -30,13 +35,10 @@ from genrec_jax.decoding.recommend import (
   Lists,
   make_recommend_fn,
   take_examples,
-  trie_of_tokens,
 )
-from genrec_jax.decoding.trie import Trie
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.ids.new_items import NewItems
-from genrec_jax.training import partitioning
-from genrec_jax.types import PAD_ID, GenrecError, PathLike
+from genrec_jax.types import GenrecError, PathLike
 
 SHOWN_HISTORY = 5
 
@@ -113,7 +115,6 @@ def recommend(
       ' not; pass one of them.'
     )
   check_share(cold_share)
-  partitioning.use_compilation_cache()
   run_dir = pathlib.Path(run_dir)
   cache = load_tokens(run_dir)
   num_trained = len(cache.item_tokens)
@@ -131,38 +132,33 @@ def recommend(
     examples = take_examples(
       examples, _find_users(examples, users, user_ids, split)
     )
-  mesh = partitioning.make_mesh()
-  step, params = load_params(run_dir, model, cache, checkpoint, mesh)
-  trie = trie_of_tokens(cache)
+  run = load_run(run_dir, model, checkpoint=checkpoint, cache=cache)
   search = make_recommend_fn(
-    model, trie, num_beams=num_beams, normalization=normalization
+    model, run.trie, num_beams=num_beams, normalization=normalization
   )
   part, searched = '', None
   if only or cheaper_than is not None:
     allowed, conditions = _read_allowed(
       run_dir, only=only, cheaper_than=cheaper_than, price_column=price_column
     )
-    search = only_items(search, trie, allowed)
+    search = only_items(search, run.trie, allowed)
     part = f' ({allowed.sum():,} with {conditions})'
     searched = np.zeros(len(cache.item_tokens), bool)
     searched[: len(allowed)] = allowed
-  shares = mesh.shape['data']
-  with partitioning.partitioned(mesh):
+  with run.partitioned():
     lists = recommend_with_share(
       search,
-      params,
+      run.params,
       examples,
-      trie=trie,
+      trie=run.trie,
       cold_items=_unseen_items(run_dir, num_trained, len(cache.item_tokens)),
       share=cold_share,
-      batch_size=-(-min(batch_size, len(examples)) // shares) * shares,
+      batch_size=run.rows(batch_size, len(examples)),
       exclude_seen=exclude_seen,
-      place=place_on(mesh),
+      place=run.place,
     )
-  check_lists(lists, cache, examples, exclude_seen, step, allowed=searched)
-  records = _describe(
-    lists, examples, cache, trie, user_ids, top_k, num_trained
-  )
+  check_lists(lists, cache, examples, exclude_seen, run.step, allowed=searched)
+  records = _describe(run, lists, examples, user_ids, top_k, num_trained)
   path = run_dir / 'recommendations.jsonl'
   artifacts.write_text(
     path,
@@ -174,8 +170,8 @@ def recommend(
   if added is not None:
     catalogue += f' and {len(added):,} new ones (marked "new")'
   print(
-    f'{table}\n\nCheckpoint {step}, {inputs}; ranked {catalogue}. Written to'
-    f' {path}.'
+    f'{table}\n\nCheckpoint {run.step}, {inputs}; ranked {catalogue}. Written'
+    f' to {path}.'
   )
   return table
 
@@ -186,70 +182,37 @@ def format_record(record: dict[str, Any]) -> str:
   who = record['user'] if record['user_id'] is None else record['user_id']
   who = 'A new user' if who is None else f'User {who}'
   lines = [f'{who}, {len(history)} items before, the last of them:']
-  lines += [f'    {_cut(name, 74)}' for name in history[-SHOWN_HISTORY:]]
-  lines.append(
-    f'{"":>3}  {"log p":>7}  {"item":<40}  code (items that share the prefix)'
-  )
-  for entry in record['recommendations']:
-    path = ' > '.join(
-      f'{step["label"]} ({step["items"]})' for step in entry['path']
-    )
-    name = f'new: {entry["name"]}' if entry['new'] else entry['name']
-    lines.append(
-      f'{entry["rank"]:>3}  {entry["score"]:7.2f}  {_cut(name, 40):<40}  {path}'
-    )
-  return '\n'.join(lines)
+  lines += [f'    {shorten(name, 74)}' for name in history[-SHOWN_HISTORY:]]
+  return '\n'.join([*lines, *tell_items(record['recommendations'])])
 
 
 def _describe(
+  run: Run,
   lists: Lists,
   examples: TokenExamples,
-  cache: TokenCache,
-  trie: Trie,
   user_ids: list[str] | None,
   top_k: int,
   num_trained: int,
 ) -> list[dict[str, Any]]:
   """Returns what is written of each user, JSON values."""
-  layout = TokenLayout.from_dict(cache.layout)
-  sizes = np.asarray(trie.prefix_sizes(np.maximum(lists.items, 0)))
-
-  def item(row):
-    new = bool(row >= num_trained)
-    return {'item': int(row), 'name': cache.item_names[row], 'new': new}
-
-  def path(tokens, sizes):
-    return [
-      {
-        'token': int(token),
-        'meaning': layout.describe(int(token)),
-        'label': layout.describe(int(token)).rpartition(' ')[2],
-        'items': int(size),
-      }
-      for token, size in zip(tokens, sizes)
-      if token != PAD_ID
-    ]
-
-  records = []
-  for example, user in enumerate(examples.user):
-    places = range(min(top_k, int((lists.items[example] >= 0).sum())))
-    records.append(
-      {
-        'user': None if user == NOBODY else int(user),
-        'user_id': None if user_ids is None else user_ids[user],
-        'history': [item(row) for row in examples.history[example]],
-        'recommendations': [
-          {
-            'rank': place + 1,
-            **item(lists.items[example, place]),
-            'score': float(lists.scores[example, place]),
-            'path': path(lists.tokens[example, place], sizes[example, place]),
-          }
-          for place in places
-        ],
-      }
-    )
-  return records
+  names = run.cache.item_names
+  return [
+    {
+      'user': None if user == NOBODY else int(user),
+      'user_id': None if user_ids is None else user_ids[user],
+      'history': [
+        {'item': int(row), 'name': names[row], 'new': bool(row >= num_trained)}
+        for row in examples.history[example]
+      ],
+      'recommendations': [
+        {**entry, 'new': entry['item'] >= num_trained}
+        for entry in describe_items(
+          run, lists.items[example, :top_k], lists.scores[example, :top_k]
+        )
+      ],
+    }
+    for example, user in enumerate(examples.user)
+  ]
 
 
 def _find_users(
@@ -394,7 +357,3 @@ def _read_user_ids(run_dir, of_dialogues: bool) -> list[str] | None:
     starts = dataset.dialogue_offsets[:-1]
     return dataset.dialogues['dialogue_id'].take(starts).to_pylist()
   return dataset.users['user_id'].to_pylist()
-
-
-def _cut(text: str, width: int) -> str:
-  return text if len(text) <= width else text[: width - 1] + '…'

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from genrec_jax.answering.prompts import shorten
 from genrec_jax.answering.run import Run
 from genrec_jax.data.token_cache import TokenCache, TokenExamples
 from genrec_jax.decoding.recommend import (
@@ -12,7 +16,8 @@ from genrec_jax.decoding.recommend import (
   make_recommend_fn,
   recommend_examples,
 )
-from genrec_jax.types import GenrecError
+from genrec_jax.evaluation.outputs import NO_ITEM
+from genrec_jax.types import PAD_ID, GenrecError
 
 
 def rank_items(
@@ -123,3 +128,77 @@ def check_lists(
     for example, items in enumerate(lists.items):
       invalid[example] |= np.isin(items, examples.history[example])
   return float((invalid & listed).sum() / max(1, listed.sum()))
+
+
+def describe_items(
+  run: Run, items: Int[np.ndarray, 'K'], scores: Float[np.ndarray, 'K']
+) -> list[dict[str, Any]]:
+  """Returns a ranked list in JSON values: rank, item, name, score, path.
+
+  Args:
+    run: the model.
+    items: the best first; NO_ITEM where there are no more.
+    scores: of these.
+  """
+  return [
+    {
+      'rank': place + 1,
+      'item': int(items[place]),
+      'name': run.cache.item_names[items[place]],
+      'score': float(scores[place]),
+      'path': path,
+    }
+    for place, path in enumerate(item_paths(run, np.maximum(items, 0)))
+    if items[place] != NO_ITEM
+  ]
+
+
+def item_paths(
+  run: Run, items: Sequence[int] | Int[np.ndarray, 'K']
+) -> list[list[dict[str, Any]]]:
+  """Returns the tokens of items, and how many items share each prefix."""
+  sizes = np.asarray(run.trie.prefix_sizes(np.asarray(items, np.int32)))
+  paths = []
+  for item, shared in zip(items, sizes):
+    path = []
+    for token, size in zip(run.cache.item_tokens[item].tolist(), shared):
+      if token == PAD_ID:
+        continue
+      meaning = run.layout.describe(token)
+      path.append(
+        {
+          'token': token,
+          'meaning': meaning,
+          'label': meaning.split()[-1],
+          'items': int(size),
+        }
+      )
+    paths.append(path)
+  return paths
+
+
+def tell_items(
+  entries: Sequence[dict[str, Any]], true_item: int | None = None
+) -> list[str]:
+  """Returns the lines of a ranked list, under a head; * marks the true item.
+
+  Args:
+    entries: as `describe_items`; those that are `new` are told to be.
+    true_item: None where it is not known.
+  """
+  lines = [
+    f'{"":>3}  {"log p":>7}  {"item":<40}  code (items that share the prefix)'
+  ]
+  for entry in entries:
+    mark = '*' if entry['item'] == true_item else ' '
+    name = f'new: {entry["name"]}' if entry.get('new') else entry['name']
+    lines.append(
+      f'{entry["rank"]:>3}{mark} {entry["score"]:7.2f}'
+      f'  {shorten(name, 40):<40}  {tell_path(entry["path"])}'
+    )
+  return lines
+
+
+def tell_path(path: Sequence[dict[str, Any]]) -> str:
+  """Returns a path as text: each code, and the items that share the prefix."""
+  return ' > '.join(f'{step["label"]} ({step["items"]})' for step in path)

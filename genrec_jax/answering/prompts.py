@@ -116,3 +116,8 @@ def spell_prompt(
   # Turns of a dialogue follow each other without a blank.
   spelled = re.sub(r'(?<=\S)(?=(?:User|System): )', ' ', spelled)
   return re.sub(r'\] (?=[.,;:!?](?:\s|$))', ']', spelled)
+
+
+def shorten(text: str, width: int) -> str:
+  """Returns a text of at most `width` characters; … says that more was left."""
+  return text if len(text) <= width else text[: width - 1] + '…'

@@ -107,6 +107,7 @@ def load_run(
   *,
   checkpoint: str | int = 'best',
   model_parallel: int = 1,
+  cache: TokenCache | None = None,
 ) -> Run:
   """Loads a checkpoint of a run, with its tokens.
 
@@ -115,12 +116,14 @@ def load_run(
     model: the model class that the checkpoint is of.
     checkpoint: 'best' (on validation), 'last' or a step.
     model_parallel: devices that share one copy of the model.
+    cache: its tokens, where they were read already, or extended by new items
+      (`NewItems.extend`).
 
   Raises:
     GenrecError: if an artefact is missing or does not belong to the others.
   """
   partitioning.use_compilation_cache()
-  cache = load_tokens(run_dir)
+  cache = load_tokens(run_dir) if cache is None else cache
   mesh = partitioning.make_mesh(model_parallel)
   step, params = load_params(run_dir, model, cache, checkpoint, mesh)
   return Run(

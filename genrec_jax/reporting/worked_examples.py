@@ -31,6 +31,12 @@ from genrec_jax.answering.facts import (
   choose_tasks,
   sample_examples,
 )
+from genrec_jax.answering.items import (
+  describe_items,
+  item_paths,
+  tell_items,
+  tell_path,
+)
 from genrec_jax.answering.prompts import spell_prompt
 from genrec_jax.answering.run import Run
 from genrec_jax.answering.texts import TextAnswers, TextDecoding
@@ -175,7 +181,9 @@ def describe_examples(
     if known[row]:
       record |= _describe_truth(run, facts, examples, row)
     if isinstance(answers, Lists):
-      record['items'] = _describe_items(run, answers, row, top_k)
+      record['items'] = describe_items(
+        run, answers.items[row, :top_k], answers.scores[row, :top_k]
+      )
     elif isinstance(answers, RatingAnswers):
       record['rating'] = _describe_rating(facts, answers, row)
     elif isinstance(answers, YesNoAnswers):
@@ -186,16 +194,6 @@ def describe_examples(
   return described
 
 
-def item_path(run: Run, item: int) -> list[dict[str, Any]]:
-  """Returns the tokens of an item, and how many items share each prefix."""
-  sizes = np.asarray(run.trie.prefix_sizes(np.array([item])))[0]
-  return [
-    {'label': run.layout.describe(int(token)).split()[-1], 'items': int(size)}
-    for token, size in zip(run.cache.item_tokens[item], sizes)
-    if token != PAD_ID
-  ]
-
-
 def _describe_truth(
   run: Run, facts: TaskFacts, examples: TokenExamples, row: int
 ) -> dict[str, Any]:
@@ -203,23 +201,6 @@ def _describe_truth(
     item = int(examples.target[row])
     return {'truth': run.cache.item_names[item], 'true_item': item}
   return {'truth': spell_prompt(examples.targets[row], run.layout, run.parser)}
-
-
-def _describe_items(
-  run: Run, lists: Lists, row: int, top_k: int
-) -> list[dict[str, Any]]:
-  found = lists.items[row][:top_k]
-  return [
-    {
-      'rank': rank + 1,
-      'item': int(item),
-      'name': run.cache.item_names[item],
-      'score': float(lists.scores[row, rank]),
-      'path': item_path(run, int(item)),
-    }
-    for rank, item in enumerate(found)
-    if item != NO_ITEM
-  ]
 
 
 def _describe_rating(
@@ -264,7 +245,7 @@ def _describe_texts(
         {
           'item': mention.item,
           'name': output.text[mention.start : mention.stop],
-          'path': item_path(run, mention.item),
+          'path': item_paths(run, [mention.item])[0],
         }
         for mention in output.mentions
         if mention.item != NO_ITEM
@@ -294,7 +275,7 @@ def _describe_failure(failure: Failure) -> dict[str, Any]:
 def tell_example(example: dict[str, Any]) -> str:
   """Returns a worked example as text, its answer alone."""
   if 'items' in example:
-    lines = _tell_items(example)
+    lines = tell_items(example['items'], example.get('true_item'))
   elif 'rating' in example:
     lines = _tell_rating(example['rating'])
   elif 'yes' in example:
@@ -306,24 +287,6 @@ def tell_example(example: dict[str, Any]) -> str:
   else:
     lines = _tell_texts(example['texts'])
   return '\n'.join(lines)
-
-
-def tell_path(path: Sequence[dict[str, Any]]) -> str:
-  """Returns a path as text: each code, and the items that share the prefix."""
-  return ' > '.join(f'{step["label"]} ({step["items"]})' for step in path)
-
-
-def _tell_items(example: dict[str, Any]) -> list[str]:
-  lines = [
-    f'{"":>3}  {"log p":>7}  {"item":<40}  code (items that share the prefix)'
-  ]
-  for entry in example['items']:
-    mark = '*' if entry['item'] == example.get('true_item') else ' '
-    lines.append(
-      f'{entry["rank"]:>3}{mark} {entry["score"]:7.2f}'
-      f'  {_cut(entry["name"], 40):<40}  {tell_path(entry["path"])}'
-    )
-  return lines
 
 
 def _tell_rating(rating: dict[str, Any]) -> list[str]:
@@ -356,7 +319,3 @@ def _tell_texts(texts: Sequence[dict[str, Any]]) -> list[str]:
     for mention in text.get('mentions', ()):
       lines.append(f'  [{mention["name"]}]  {tell_path(mention["path"])}')
   return lines
-
-
-def _cut(text: str, width: int) -> str:
-  return text if len(text) <= width else text[: width - 1] + '…'
