@@ -68,7 +68,8 @@ def recommend(
   Reads the inputs of the users from the run's token cache (what they had done
   before their held-out item; the item itself is not looked at). Items that
   `genrec add_items` gave ids are in the catalogue, too. Writes
-  `recommendations.jsonl`, a user a line, and prints the same as a table.
+  `recommendations.jsonl`, a user (or dialogue) a line, which says of which task
+  and part it is, and prints the same as a table.
 
   Args:
     run_dir: the run directory.
@@ -124,13 +125,14 @@ def recommend(
     task = cache.item_task(task)
     rows = _find_items(run_dir, cache, added, history)
     examples = _new_user(run_dir, cache, task, rows)
-    user_ids = None
+    user_ids, split, who = None, None, 'a new user'
   else:
     task, examples, _ = choose_examples(cache, task, split, None, 0)
     cache = cache if added is None else added.extend(cache)
-    user_ids = _read_user_ids(run_dir, task_facts(cache, task).of_dialogues)
+    who = 'dialogue' if task_facts(cache, task).of_dialogues else 'user'
+    user_ids = _read_user_ids(run_dir, who)
     examples = take_examples(
-      examples, _find_users(examples, users, user_ids, split)
+      examples, _find_users(examples, users, user_ids, split, who)
     )
   run = load_run(run_dir, model, checkpoint=checkpoint, cache=cache)
   search = make_recommend_fn(
@@ -158,14 +160,18 @@ def recommend(
       place=run.place,
     )
   check_lists(lists, cache, examples, exclude_seen, run.step, allowed=searched)
-  records = _describe(run, lists, examples, user_ids, top_k, num_trained)
+  about = {'task': task, 'split': split, 'tokens': cache.fingerprint}
+  records = [
+    {**about, 'who': who, **record}
+    for record in _describe(run, lists, examples, user_ids, top_k, num_trained)
+  ]
   path = run_dir / 'recommendations.jsonl'
   artifacts.write_text(
     path,
     ''.join(json.dumps(r, ensure_ascii=False) + '\n' for r in records),
   )
   table = '\n\n'.join(format_record(record) for record in records)
-  inputs = f'{split} inputs' if history is None else 'the history given'
+  inputs = f'{split} inputs' if split else 'the history given'
   catalogue = f'{num_trained:,} items{part}'
   if added is not None:
     catalogue += f' and {len(added):,} new ones (marked "new")'
@@ -179,11 +185,17 @@ def recommend(
 def format_record(record: dict[str, Any]) -> str:
   """Returns one user's recommendations as text."""
   history = [item['name'] for item in record['history']]
-  who = record['user'] if record['user_id'] is None else record['user_id']
-  who = 'A new user' if who is None else f'User {who}'
+  who = name_user(record)
   lines = [f'{who}, {len(history)} items before, the last of them:']
   lines += [f'    {shorten(name, 74)}' for name in history[-SHOWN_HISTORY:]]
   return '\n'.join([*lines, *tell_items(record['recommendations'])])
+
+
+def name_user(record: dict[str, Any]) -> str:
+  """Returns whom a record is of: 'User u3', 'Dialogue d7' or 'A new user'."""
+  known = record['user'] if record['user_id'] is None else record['user_id']
+  who = record['who'].capitalize()
+  return who if known is None else f'{who} {known}'
 
 
 def _describe(
@@ -220,6 +232,7 @@ def _find_users(
   users: Sequence[str | int] | str | int | None,
   user_ids: list[str] | None,
   split: str,
+  who: str,
 ) -> list[int]:
   """Returns the last example of each user; by default of three of them."""
   last = {
@@ -232,9 +245,9 @@ def _find_users(
   unknown = [user for user in asked if str(user) not in last]
   if unknown:
     raise GenrecError(
-      f'Got user {unknown[0]!r}, expected one of the {len(last)} with an'
+      f'Got {who} {unknown[0]!r}, expected one of the {len(last)} with an'
       f' example in the {split} part, such as {", ".join([*last][:5])}'
-      f' ({"rows" if user_ids is None else "ids"} of the users table).'
+      f' ({"rows" if user_ids is None else "source ids"} of {who}s).'
     )
   return [last[str(user)] for user in asked]
 
@@ -345,7 +358,7 @@ def _new_user_codes(
   )
 
 
-def _read_user_ids(run_dir, of_dialogues: bool) -> list[str] | None:
+def _read_user_ids(run_dir, who: str) -> list[str] | None:
   """Returns source ids (of dialogues), None where the dataset is not here."""
   if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
     return None
@@ -353,7 +366,7 @@ def _read_user_ids(run_dir, of_dialogues: bool) -> list[str] | None:
   from genrec_jax.data.dataset import Dataset
 
   dataset = Dataset.load(run_dir / 'dataset')
-  if of_dialogues:
+  if who == 'dialogue':
     starts = dataset.dialogue_offsets[:-1]
     return dataset.dialogues['dialogue_id'].take(starts).to_pylist()
   return dataset.users['user_id'].to_pylist()

@@ -13,9 +13,12 @@ import numpy as np
 from genrec_jax import artifacts
 from genrec_jax.data import catalogue
 from genrec_jax.data.token_cache import TokenCache
+from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluation import results
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.measuring.items import group_turns
 from genrec_jax.measuring.watching import LOG_LIKELIHOOD
+from genrec_jax.recommend import name_user
 from genrec_jax.training import writers
 from genrec_jax.types import GenrecError, PathLike
 
@@ -56,6 +59,7 @@ def report(
   log = writers.read_rows(run_dir / 'logs' / 'metrics.jsonl')
   compared = _short_names(compare)
   evaluated = _read_results(run_dir, cache)
+  examples, warnings = _examples(run_dir, cache)
   sections = []
   for found in evaluated.values():
     others = [
@@ -113,7 +117,8 @@ def report(
       ),
       'id_figure': id_figure,
       'id_note': id_note,
-      'examples': _examples(run_dir, cache, evaluated),
+      'examples': examples,
+      'warnings': warnings,
       'facts': _facts(ids, evaluated),
       'config': _read_text(run_dir / 'config.gin'),
     }
@@ -123,6 +128,8 @@ def report(
   for section in sections:
     for table in section['tables']:
       print(f'{section["task"]}. {task_sections.format_table(table)}\n')
+  for warning in warnings:
+    print(f'Warning: {warning}')
   print(f'Report: {path.resolve()} (open it in a browser)')
   return path
 
@@ -190,25 +197,33 @@ def _published(run_dir: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _examples(
-  run_dir: pathlib.Path, cache: TokenCache, evaluated: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-  """Returns the users of recommendations.jsonl, with their held-out item."""
-  targets = {}
-  for found in list(evaluated.values())[::-1]:
-    for result, arrays in found:
-      if result['split'] == 'test' and 'target' in arrays:
-        targets = dict(zip(arrays['user'].tolist(), arrays['target'].tolist()))
+  run_dir: pathlib.Path, cache: TokenCache
+) -> tuple[list[dict[str, Any]], list[str]]:
+  """Returns the users of recommendations.jsonl, with what came next.
+
+  And warnings, of those that were made with other tokens and are left out.
+  """
+  records = writers.read_rows(run_dir / 'recommendations.jsonl')
+  current = [r for r in records if r.get('tokens') == cache.fingerprint]
+  warnings = []
+  if len(current) < len(records):
+    warnings.append(
+      f'{len(records) - len(current)} of the {len(records)} lists of'
+      ' recommendations.jsonl were made with other tokens than the run has'
+      ' now, and are left out; run `genrec recommend` again.'
+    )
   examples = []
-  for record in writers.read_rows(run_dir / 'recommendations.jsonl'):
-    target = targets.get(record['user'])
+  for record in current:
+    came_next = _came_next(cache, record)
     examples.append(
       {
-        'user': record['user_id'] or record['user'],
-        'target': None if target is None else cache.item_names[target],
+        'user': name_user(record),
+        'came_next': [cache.item_names[item] for item in came_next],
         'history': [item['name'] for item in record['history'][-20:]],
         'items': [
           {
             'name': entry['name'],
+            'hit': entry['item'] in came_next,
             'score': entry['score'],
             'path': [
               {'token': step['label'], 'num_items': f'{step["items"]:,}'}
@@ -219,7 +234,21 @@ def _examples(
         ],
       }
     )
-  return examples
+  return examples, warnings
+
+
+def _came_next(cache: TokenCache, record: Mapping[str, Any]) -> list[int]:
+  """Returns the items that followed; none where the user is not in the data.
+
+  `genrec recommend` reads the last example of a user, and the last turn of a
+  dialogue, which may name several items.
+  """
+  if record['split'] is None:
+    return []
+  examples = cache.examples(record['task'], record['split'])
+  own = np.flatnonzero(examples.user == record['user'])
+  _, targets = group_turns(take_examples(examples, own))
+  return targets[-1].tolist()
 
 
 def _facts(ids: ItemIds, evaluated: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -22,7 +22,7 @@ from genrec_jax.measuring.replies import measure_named
 from genrec_jax.measuring.texts import check_truth
 from genrec_jax.measuring.train_data import interaction_rows, load_train_data
 from genrec_jax.measuring.watching import watched_metric
-from genrec_jax.recommend import recommend
+from genrec_jax.recommend import name_user, recommend
 from genrec_jax.report import report
 from genrec_jax.types import GenrecError
 
@@ -336,10 +336,13 @@ def test_dialogues_are_recommended_to_by_their_own_ids(run, data, tmp_path):
   for name in ('dataset', 'ids', 'tokens', 'checkpoints'):
     (tmp_path / name).symlink_to(run.directory / name)
   settings = {'task': 'conversation', 'checkpoint': 'last', 'top_k': 3}
-  recommend(run_dir=tmp_path, model=run.model, **settings)
+  table_of_lists = recommend(run_dir=tmp_path, model=run.model, **settings)
   lines = (tmp_path / 'recommendations.jsonl').read_text().splitlines()
   table = data.dataset.dialogues
   starts = data.dataset.dialogue_offsets
   for record in map(json.loads, lines):
     turn = int(starts[record['user']])
     assert record['user_id'] == table['dialogue_id'][turn].as_py()
+    assert (record['task'], record['split']) == ('conversation', 'test')
+    assert name_user(record) == f'Dialogue {record["user_id"]}'
+    assert f'{name_user(record)}, ' in table_of_lists
