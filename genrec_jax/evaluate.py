@@ -167,6 +167,7 @@ def make_evaluate_fn(
   run_dir: PathLike,
   model,
   tasks: Sequence[str] | str | None = None,
+  trained: Sequence[str] | None = None,
   max_examples: int | None = 2000,
   max_texts: int | None = 200,
   num_beams: int = 20,
@@ -183,7 +184,9 @@ def make_evaluate_fn(
   Args:
     run_dir: the run directory.
     model: the model class.
-    tasks: which; by default all that have validation examples.
+    tasks: which; by default those that are trained and have validation
+      examples.
+    trained: which these are, as `train` knows; None for all of the tokens.
     max_examples: of each task.
     max_texts: of each task, for log-likelihoods, where there are several tasks.
     num_beams: the length of lists of items, and the width of the search.
@@ -205,6 +208,7 @@ def make_evaluate_fn(
     model,
     load_tokens(run_dir),
     tasks=tasks,
+    trained=trained,
     max_examples=max_examples,
     max_texts=max_texts,
     settings=Settings(

@@ -90,6 +90,7 @@ def cached_batches(
     seed=seed,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
+    tasks=list(sources),
   )
 
 
@@ -125,17 +126,19 @@ def train(
     run_dir: the run directory.
     model: the model class with its optimizer.
     num_steps: updates in all.
-    make_train_batches: called with `run_dir` and `seed`; returns the batches.
-    make_evaluate_fn: called with `run_dir` and `model`; returns what measures
-      the model on validation examples. None for no evaluation.
+    make_train_batches: called with `run_dir` and `seed`; returns the batches,
+      which may name their `tasks`.
+    make_evaluate_fn: called with `run_dir`, `model` and `trained`, these tasks
+      (None where they are not named); returns what measures the model on
+      validation examples. None for no evaluation.
     eval_period: steps between evaluations; None for one at the end.
     checkpoint_period: steps between checkpoints.
     log_period: steps between rows of metrics.
     keep: latest checkpoints kept, beside the best.
     best_metric: the metric whose highest value is the best; by default
       'recall@10' where the run has one task and it asks for an item, else
-      'log_likelihood', the mean over tasks of the mean log-probability of a
-      token of the true answers.
+      'log_likelihood', the mean over the tasks that are watched of the mean
+      log-probability of a token of the true answers.
     early_stopping_patience: stop after so many evaluations in a row without a
       better value; None for never.
     seed: of initialization, dropout and the order of the examples.
@@ -156,12 +159,15 @@ def train(
   """
   partitioning.use_compilation_cache()
   cache = evaluation.load_tokens(run_dir)
+  batches = make_train_batches(run_dir=run_dir, seed=seed)
   evaluate = None
   if make_evaluate_fn is not None:
-    evaluate = make_evaluate_fn(run_dir=run_dir, model=model)
+    evaluate = make_evaluate_fn(
+      run_dir=run_dir, model=model, trained=getattr(batches, 'tasks', None)
+    )
   return trainer.train(
     model=model,
-    make_train_batches=lambda: make_train_batches(run_dir=run_dir, seed=seed),
+    make_train_batches=lambda: batches,
     run_dir=run_dir,
     num_steps=num_steps,
     evaluate=evaluate,

@@ -8,6 +8,7 @@ import pytest
 from genrec_jax import evaluate, train
 from genrec_jax.data import token_cache
 from genrec_jax.ids.item_ids import TokenLayout
+from genrec_jax.measuring.watching import watched_tasks
 from genrec_jax.training import checkpoints, writers
 from genrec_jax.types import GenrecError
 
@@ -23,7 +24,7 @@ def tiny():
   return module
 
 
-def write_tokens(run_dir, *, seed=0):
+def write_tokens(run_dir, *, seed=0, more_tasks=None):
   """Each user goes through the items by number; ids of two random codes."""
   layout = TokenLayout(
     num_text_tokens=3, codebook_sizes=(8, 8), user_codebook_sizes=()
@@ -56,7 +57,13 @@ def write_tokens(run_dir, *, seed=0):
     layout=layout.as_dict(),
     item_tokens=item_tokens,
     item_names=[f'item {item}' for item in range(NUM_ITEMS)],
-    examples={'a': {'train': examples(90), 'validation': examples(30)}},
+    examples={
+      'a': {'train': examples(90), 'validation': examples(30)},
+      **{
+        task: {part: examples(9) for part in parts}
+        for task, parts in (more_tasks or {}).items()
+      },
+    },
     inputs={'dataset': 'd', 'split': 's', 'ids': 'i'},
   )
 
@@ -95,3 +102,34 @@ def test_a_run_directory_is_trained_on_its_tokens_alone(tiny, tmp_path):
   write_tokens(tmp_path, seed=1)
   with pytest.raises(GenrecError, match='train in another run_dir'):
     train.train(**(settings | {'num_steps': 4}))
+
+
+@pytest.mark.parametrize('tasks', [('a', 'b'), {'b': 2.0, 'a': 1.0}])
+def test_who_watches_is_told_which_tasks_are_trained(tmp_path, tasks):
+  class Watched(Exception):
+    pass
+
+  def make_evaluate_fn(**settings):
+    raise Watched(settings['trained'])
+
+  write_tokens(tmp_path, more_tasks={'b': ['train'], 'c': ['train']})
+  with pytest.raises(Watched) as raised:
+    train.train(
+      run_dir=tmp_path,
+      model=None,
+      num_steps=1,
+      make_train_batches=functools.partial(train.cached_batches, tasks=tasks),
+      make_evaluate_fn=make_evaluate_fn,
+    )
+  assert raised.value.args == (list(tasks),)
+
+
+def test_tasks_that_are_trained_are_watched(tmp_path):
+  more_tasks = {'b': ['train'], 'c': ['train', 'validation']}
+  write_tokens(tmp_path, more_tasks=more_tasks)
+  cache = token_cache.TokenCache.load(tmp_path / 'tokens')
+  assert watched_tasks(cache, None, ['b', 'a']) == ['a']
+  assert watched_tasks(cache, None, None) == ['a', 'c']
+  assert watched_tasks(cache, 'a', ['b']) == ['a']
+  with pytest.raises(GenrecError, match=r'are trained \(b\) has'):
+    watched_tasks(cache, None, ['b'])

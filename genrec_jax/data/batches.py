@@ -55,6 +55,9 @@ class TrainBatches:
   the longest of them.
 
   Of several sources, each batch comes from one, drawn by rate.
+
+  Attributes:
+    tasks: the names of the sources; None where they have none.
   """
 
   def __init__(
@@ -69,6 +72,7 @@ class TrainBatches:
     seed: int = 0,
     process_index: int = 0,
     process_count: int = 1,
+    tasks: Sequence[str] | None = None,
   ):
     """Makes the iterator.
 
@@ -83,6 +87,7 @@ class TrainBatches:
       seed: of the order of the examples.
       process_index: which share of the global batch to yield.
       process_count: number of equal shares.
+      tasks: the names of the sources, for those who ask what is trained.
 
     Raises:
       GenrecError: if the settings do not fit each other or the examples.
@@ -128,6 +133,7 @@ class TrainBatches:
           seed=(seed, len(self._sources)),
         )
       )
+    self.tasks = None if tasks is None else list(tasks)
     self._boundaries = boundaries
     self._probabilities = rates / rates.sum()
     self._share = np.s_[

@@ -37,7 +37,7 @@ from genrec_jax.decoding.recommend import trie_of_tokens
 from genrec_jax.evaluation import ranking
 from genrec_jax.evaluation.rating import rating_metrics, yes_no_metrics
 from genrec_jax.measuring.measured import Settings
-from genrec_jax.types import PathLike
+from genrec_jax.types import GenrecError, PathLike
 
 PyTree = Any
 LOG_LIKELIHOOD = 'log_likelihood'
@@ -59,12 +59,42 @@ def watched_metric(cache: TokenCache) -> str:
   return 'recall@10' if alone else LOG_LIKELIHOOD
 
 
+def watched_tasks(
+  cache: TokenCache,
+  tasks: Sequence[str] | str | None,
+  trained: Sequence[str] | None,
+) -> list[str]:
+  """Returns the tasks named, or those that are trained and have validation.
+
+  What is not trained says nothing of how training goes.
+
+  Args:
+    cache: the run's tokens.
+    tasks: which; None for those that are trained.
+    trained: which these are; None for all.
+
+  Raises:
+    GenrecError: if one is unknown, or none has validation examples.
+  """
+  if tasks is None and trained is not None:
+    tasks = [task for task in trained if 'validation' in cache.parts(task)]
+    if not tasks:
+      raise GenrecError(
+        f'None of the tasks that are trained ({", ".join(trained)}) has'
+        ' validation examples; name others with'
+        ' evaluate.make_evaluate_fn.tasks, or train without'
+        ' (train.train.make_evaluate_fn=None).'
+      )
+  return choose_tasks(cache, tasks, 'validation')
+
+
 def make_watch_fn(
   run_dir: PathLike,
   model,
   cache: TokenCache,
   *,
   tasks: Sequence[str] | str | None,
+  trained: Sequence[str] | None,
   max_examples: int | None,
   max_texts: int | None,
   settings: Settings,
@@ -76,13 +106,14 @@ def make_watch_fn(
     run_dir: the run directory.
     model: the model class.
     cache: its tokens.
-    tasks: which; by default all that have validation examples.
+    tasks: which, see `watched_tasks`.
+    trained: those that are trained.
     max_examples: of each task, for what is measured by ranking and choosing.
     max_texts: of each task, for log-likelihoods.
     settings: of lists of items, and the batch size.
     seed: of the samples.
   """
-  chosen = choose_tasks(cache, tasks, 'validation')
+  chosen = watched_tasks(cache, tasks, trained)
   asleep = Run(
     directory=pathlib.Path(run_dir),
     cache=cache,

@@ -54,7 +54,6 @@ def main():
       alone / task,
       f'--gin.TRAIN_STEPS={max(1, round(steps * rates[task]))}',
       f'--gin.train.cached_batches.tasks={(task,)!r}',
-      f'--gin.evaluate.make_evaluate_fn.tasks={(task,)!r}',
     )
     evaluate(alone / task, [task], arguments.split)
     print(f'{task} alone: {seconds:.0f} s of training', flush=True)
