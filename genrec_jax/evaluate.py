@@ -259,6 +259,7 @@ def _measure(
     'answer': known.kind,
     'n': len(examples),
     'subset': subset,
+    'time': results.now(),
     'metrics': measured.metrics,
     'columns': list(measured.columns),
     'lacking': dict(known.lacking),

@@ -60,6 +60,7 @@ def report(
   compared = _short_names(compare)
   evaluated = _read_results(run_dir, cache)
   examples, warnings = _examples(run_dir, cache)
+  warnings = [*_outdated(cache, evaluated), *warnings]
   sections = []
   for found in evaluated.values():
     others = [
@@ -156,6 +157,22 @@ def _read_results(
   # Those of tasks that have not been tokenized again come last.
   order = [*cache.tasks(), *found]
   return {task: found[task] for task in sorted(found, key=order.index)}
+
+
+def _outdated(cache: TokenCache, evaluated: Mapping[str, Any]) -> list[str]:
+  """Returns a warning that names the results of other tokens, if any are."""
+  named = [
+    f'{task} ({result["split"]})'
+    for task, found in evaluated.items()
+    for result, _ in found
+    if result['fingerprints']['tokens'] != cache.fingerprint
+  ]
+  if not named:
+    return []
+  return [
+    f'Measured with other tokens than the run has now: {", ".join(named)}; run'
+    ' `genrec evaluate` again.'
+  ]
 
 
 def _result_of(

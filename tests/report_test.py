@@ -3,6 +3,7 @@ import pathlib
 import types
 
 import numpy as np
+import pytest
 
 from genrec_jax import report
 from genrec_jax.data.token_cache import (
@@ -62,6 +63,46 @@ def test_another_sample_of_a_compared_run_is_named():
     'model of same',
     'model of other (seed 1, 20 examples)',
   ]
+
+
+def write_result(run_dir, *, subset=None, step=600, tokens='t', time='1'):
+  result = {
+    'split': 'test',
+    'task': 'sequential',
+    'subset': subset and {'examples': subset, 'of': 90, 'seed': 0},
+    'checkpoint': {'chosen': 'last', 'step': step, 'training_seed': 0},
+    'fingerprints': {'tokens': tokens},
+    'time': time,
+  }
+  results.write_result(run_dir, result, {})
+
+
+@pytest.mark.parametrize(
+  ('sample', 'wins'),
+  [
+    ({'step': 900, 'time': '2'}, True),
+    ({'tokens': 'others', 'time': '2'}, True),
+    ({'time': '2'}, False),  # of the same model
+    ({'step': 300, 'time': '0'}, False),
+  ],
+)
+def test_a_later_sample_of_another_model_goes_before_all_examples(
+  tmp_path, sample, wins
+):
+  write_result(tmp_path)
+  assert results.measured_tasks(tmp_path, 'test') == {'sequential': False}
+  write_result(tmp_path, subset=10, **sample)
+  assert results.measured_tasks(tmp_path, 'test') == {'sequential': wins}
+
+
+def test_results_of_other_tokens_are_named(tmp_path):
+  cache = types.SimpleNamespace(tasks=lambda: ['sequential'], fingerprint='t')
+  write_result(tmp_path)
+  found = report._read_results(tmp_path, cache)
+  assert report._outdated(cache, found) == []
+  cache.fingerprint = 'others'
+  (warning,) = report._outdated(cache, found)
+  assert 'has now: sequential (test); run' in warning
 
 
 def write_tokens(run_dir):

@@ -39,8 +39,9 @@ def write_result(
 
   Args:
     run_dir: the run.
-    result: JSON values; names its 'split', its 'task', and its 'subset' (None
-      for all examples).
+    result: JSON values; names its 'split', its 'task', its 'subset' (None for
+      all examples), and what was measured: 'checkpoint', 'fingerprints' and
+      the 'time'.
     arrays: of the examples, for significance tests and the report.
 
   Returns:
@@ -79,7 +80,7 @@ def read_result(
       f'No result at {path}; run `genrec evaluate --split={split}'
       f' --tasks={task}` first.'
     )
-  result = json.loads(path.read_text(encoding='utf-8'))
+  result = _read(path)
   arrays_path = path.with_suffix('.npz')
   with np.load(arrays_path) as file:
     arrays = dict(file)
@@ -97,15 +98,36 @@ def read_result(
 def measured_tasks(run_dir: PathLike, split: str) -> dict[str, bool]:
   """Returns the tasks with a result of a part: whether it is of a subset.
 
-  A result of all examples goes before one of a subset.
+  A result of all examples goes before one of a subset, but not if that was
+  measured later, of another checkpoint or other tokens.
   """
   directory = pathlib.Path(run_dir) / 'evaluation'
-  tasks = {
-    path.stem: subset
-    for subset in (True, False)
-    for path in (directory / _folder(split, subset)).glob('*.json')
-  }
-  return dict(sorted(tasks.items()))
+  whole, sample = (
+    {
+      path.stem: path
+      for path in (directory / _folder(split, subset)).glob('*.json')
+    }
+    for subset in (False, True)
+  )
+  tasks = {task: task not in whole for task in sorted({*whole, *sample})}
+  for task in whole.keys() & sample.keys():
+    tasks[task] = _is_outdated(*(_read(p[task]) for p in (whole, sample)))
+  return tasks
+
+
+def _is_outdated(whole: Mapping[str, Any], sample: Mapping[str, Any]) -> bool:
+  """Returns whether a sample was measured later, and of another model."""
+  models = [
+    {**result['checkpoint'], 'chosen': None, **result['fingerprints']}
+    for result in (whole, sample)
+  ]
+  # Results of older versions do not say when they were measured.
+  times = [result.get('time', '') for result in (whole, sample)]
+  return models[0] != models[1] and times[0] < times[1]
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  return json.loads(path.read_text(encoding='utf-8'))
 
 
 def result_path(
@@ -163,6 +185,11 @@ def _right(text: str, column: str = '') -> str:
   return f'{text:>{max(10, len(column or text)) + 1}}'
 
 
+def now() -> str:
+  """Returns the time, as results and logs have it: UTC, in order as texts."""
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec='milliseconds')
+
+
 def describe_code() -> dict[str, Any]:
   """Returns the package's version, and its commit where git tracks it."""
   here = pathlib.Path(__file__).resolve()
@@ -213,8 +240,7 @@ def _folder(split: str, subset: bool) -> str:
 
 
 def _log_test(path: pathlib.Path, result: Mapping[str, Any]) -> None:
-  now = datetime.datetime.now(datetime.UTC)
-  entry = {'time': now.isoformat(timespec='seconds')}
+  entry = {'time': now()}
   for name in (
     'task',
     'n',
