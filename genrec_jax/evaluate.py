@@ -97,8 +97,9 @@ def evaluate(
     top_p: draw them from the fewest that have this probability together.
     max_length: the most tokens of a text; by default as many as are learnt.
     batch_size: examples decoded at once.
-    max_examples: measure each task on a seeded sample of so many; its result
-      then goes to `evaluation/<split>_subset/` and says so.
+    max_examples: measure each task on a seeded sample of so many, of dialogues
+      so many turns; its result then goes to `evaluation/<split>_subset/` and
+      says so.
     max_texts: the same for tasks whose answers are written token by token,
       which takes its time; None for all.
     seed: of those samples and of tokens that are drawn.
@@ -135,10 +136,14 @@ def evaluate(
   cache = load_tokens(run_dir)
   chosen = {}
   for task in choose_tasks(cache, tasks, split):
-    written = task_facts(cache, task).kind in WRITTEN
-    limits = [max_examples, max_texts if written else None]
-    most = min((n for n in limits if n is not None), default=None)
-    chosen[task] = sample_examples(cache.examples(task, split), most, seed)
+    known = task_facts(cache, task)
+    limits = [max_examples, max_texts if known.kind in WRITTEN else None]
+    chosen[task] = sample_examples(
+      cache.examples(task, split),
+      min((n for n in limits if n is not None), default=None),
+      seed,
+      whole_turns=known.of_dialogues,
+    )
   run = load_run(
     run_dir, model, checkpoint=checkpoint, model_parallel=model_parallel
   )

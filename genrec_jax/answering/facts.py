@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from genrec_jax.data.token_cache import TokenCache, TokenExamples
 from genrec_jax.decoding.recommend import take_examples
@@ -102,18 +103,47 @@ def choose_tasks(
 
 
 def sample_examples(
-  examples: TokenExamples, max_examples: int | None, seed: int
+  examples: TokenExamples,
+  max_examples: int | None,
+  seed: int,
+  *,
+  whole_turns: bool = False,
 ) -> tuple[TokenExamples, dict[str, int] | None]:
   """Returns examples, and what the sample is if it is one.
+
+  Args:
+    examples: E of them.
+    max_examples: how many to take; None for all.
+    seed: of the draw.
+    whole_turns: of dialogues: so many turns, with all that each of them names.
 
   Raises:
     GenrecError: if `max_examples` is below 1.
   """
-  total = len(examples)
   if max_examples is not None and max_examples < 1:
     raise GenrecError(f'Got max_examples={max_examples}, expected at least 1.')
-  if max_examples is None or max_examples >= total:
+  bounds = np.arange(len(examples) + 1)
+  if whole_turns:
+    bounds = turn_offsets(examples)
+  if max_examples is None or max_examples >= len(bounds) - 1:
     return examples, None
-  chosen = np.random.default_rng(seed).choice(total, max_examples, False)
-  subset = {'examples': max_examples, 'of': total, 'seed': seed}
-  return take_examples(examples, np.sort(chosen)), subset
+  random = np.random.default_rng(seed)
+  chosen = np.sort(random.choice(len(bounds) - 1, max_examples, False))
+  rows = np.concatenate([np.arange(*bounds[i : i + 2]) for i in chosen])
+  subset = {'examples': len(rows), 'of': len(examples), 'seed': seed}
+  return take_examples(examples, rows), subset
+
+
+def turn_offsets(examples: TokenExamples) -> Int[np.ndarray, 'turns+1']:
+  """Returns where each turn of dialogues starts among examples, and the end.
+
+  Examples of one turn follow each other and have the same dialogue and input.
+  """
+  starts = [
+    row
+    for row in range(len(examples))
+    if row == 0
+    or examples.user[row] != examples.user[row - 1]
+    or not np.array_equal(examples.inputs[row], examples.inputs[row - 1])
+  ]
+  return np.array([*starts, len(examples)])

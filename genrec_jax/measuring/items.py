@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Int
 
-from genrec_jax.answering.facts import TaskFacts
+from genrec_jax.answering.facts import TaskFacts, turn_offsets
 from genrec_jax.answering.items import check_lists, rank_items
 from genrec_jax.answering.run import Run
 from genrec_jax.baselines import protocol
@@ -160,18 +160,10 @@ def measure_conversation(
 
 
 def group_turns(examples: TokenExamples) -> tuple[TokenExamples, Ragged]:
-  """Returns one example a turn, and the items that each turn names.
-
-  Examples of one turn follow each other and have the same dialogue and input.
-  """
-  same = np.zeros(len(examples), bool)
-  for row in range(1, len(examples)):
-    same[row] = examples.user[row] == examples.user[row - 1] and np.array_equal(
-      examples.inputs[row], examples.inputs[row - 1]
-    )
-  first = np.flatnonzero(~same)
-  targets = Ragged(np.asarray(examples.target), np.append(first, len(examples)))
-  return take_examples(examples, first), targets
+  """Returns one example a turn, and the items that each turn names."""
+  offsets = turn_offsets(examples)
+  targets = Ragged(np.asarray(examples.target), offsets)
+  return take_examples(examples, offsets[:-1]), targets
 
 
 def held_out_targets(

@@ -125,10 +125,14 @@ def make_watch_fn(
   )
   watched = {}
   for task in chosen:
+    facts = task_facts(cache, task)
     examples, _ = sample_examples(
-      cache.examples(task, 'validation'), max_examples, seed
+      cache.examples(task, 'validation'),
+      max_examples,
+      seed,
+      whole_turns=facts.of_dialogues,
     )
-    watched[task] = _watch(asleep, task_facts(cache, task), examples, settings)
+    watched[task] = _watch(asleep, facts, examples, settings)
   # By the tasks of the run, as `watched_metric`, whichever are chosen.
   alone = watched_metric(cache) != LOG_LIKELIHOOD
   scored = {}

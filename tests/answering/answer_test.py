@@ -15,7 +15,7 @@ from genrec_jax.answering.facts import choose_tasks, sample_examples
 from genrec_jax.answering.prompts import TextPieces, spell_prompt
 from genrec_jax.answering.run import load_run
 from genrec_jax.data.batches import eval_batches
-from genrec_jax.data.token_cache import Ragged
+from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluation.outputs import Failure
 from genrec_jax.types import GenrecError
@@ -192,3 +192,22 @@ def test_tasks_are_chosen_by_name_and_sampled(run):
   assert subset == {'examples': 7, 'of': len(examples), 'seed': 3}
   assert np.array_equal(sample.user, sample_examples(examples, 7, 3)[0].user)
   assert sample_examples(examples, None, 3)[1] is None
+
+
+def test_a_sample_of_dialogues_has_whole_turns():
+  """Turn t of dialogue t // 2 names one item more than the turn before it."""
+  turns = np.repeat(np.arange(6), np.arange(1, 7)).astype(np.int32)
+  examples = TokenExamples(
+    inputs=Ragged.from_rows([[turn % 2 + 3] for turn in turns]),
+    targets=Ragged.from_rows(turns[:, None]),
+    user=turns // 2,
+    target=turns,
+    tied=np.zeros(len(turns), bool),
+    history=Ragged.from_rows([[]] * len(turns)),
+  )
+  for seed in range(4):
+    sample, subset = sample_examples(examples, 3, seed, whole_turns=True)
+    taken, counts = np.unique(sample.target, return_counts=True)
+    assert len(taken) == 3 and counts.tolist() == (taken + 1).tolist()
+    assert subset == {'examples': len(sample), 'of': 21, 'seed': seed}
+  assert sample_examples(examples, 6, 0, whole_turns=True) == (examples, None)
