@@ -41,9 +41,9 @@ def measure_texts(
 ) -> Measured:
   """Measures texts by the true ones, beside texts without a model.
 
-  Explanations are measured by the features that they name, too. A summary's
-  floors are the first sentence of its review, and the headline of the review
-  of the same item that is nearest to it.
+  Explanations are measured by the features that they name, too, where the data
+  have any. A summary's floors are the first sentence of its review, and the
+  headline of the review of the same item that is nearest to it.
   """
   truth = true_texts(run, facts, examples)
   answers = write_texts(
@@ -58,15 +58,15 @@ def measure_texts(
     text_settings = found.pop('settings')
     metrics[name] = of_all(found)
   columns = COLUMNS
-  has_features = data is not None and data.has('feature')
+  features = [] if data is None else data.all_features()
   # Diversity compares explanations: one alone has none.
-  if facts.asked == 'explanation' and has_features and len(truth) > 1:
+  if facts.asked == 'explanation' and features and len(truth) > 1:
     named = data.column('feature', examples)
     columns += OF_FEATURES
     # What the true texts come to says what these measures may come to.
     for name, texts in {**written, 'the true texts': truth}.items():
       metrics.setdefault(name, of_all({'n': len(texts)}))['all'] |= (
-        explanation_metrics(texts, data.all_features(), named)
+        explanation_metrics(texts, features, named)
       )
   counted = outputs.count_failures(answers.first)
   metrics['model']['all']['failed_share'] = counted['failed_share']

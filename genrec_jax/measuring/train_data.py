@@ -15,6 +15,7 @@ from genrec_jax.data import dialogue_split, dialogues, splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.texts import MENTION, text_rows
 from genrec_jax.data.token_cache import TokenExamples
+from genrec_jax.ids.textual import words
 from genrec_jax.types import GenrecError
 
 UserItem = tuple[Int[np.ndarray, 'R'], Int[np.ndarray, 'R']]
@@ -62,9 +63,11 @@ class TrainData:
     return self.dataset.interactions[column].take(rows).to_pylist()
 
   def all_features(self) -> list[str]:
-    """Returns the features that explanations may name."""
+    """Returns the features that explanations may name; there may be none."""
+    if not self.has('feature'):
+      return []
     found = pc.unique(self.dataset.interactions['feature']).drop_null()
-    return found.to_pylist()
+    return [feature for feature in found.to_pylist() if words(feature)]
 
   def mentions(self) -> UserItem:
     """Returns dialogue and item of each mention in train dialogues."""

@@ -1,23 +1,29 @@
 """Every task measured through the command's function, and what it wrote."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from genrec_jax.answering.choices import true_liking
 from genrec_jax.answering.run import load_run
+from genrec_jax.answering.texts import TextAnswers
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.dialogues import CopyContext
 from genrec_jax.baselines.rating_bias import UserItemBias
 from genrec_jax.baselines.texts import first_sentence
+from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluate import evaluate, make_evaluate_fn
 from genrec_jax.evaluation import outputs, ranking, results, text
 from genrec_jax.evaluation.conversation import conversation_metrics
 from genrec_jax.evaluation.rating import rating_metrics, yes_no_metrics
+from genrec_jax.measuring import texts
 from genrec_jax.measuring.choices import offered_items
 from genrec_jax.measuring.items import group_turns
+from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.replies import measure_named
 from genrec_jax.measuring.texts import check_truth
 from genrec_jax.measuring.train_data import interaction_rows, load_train_data
@@ -171,6 +177,34 @@ def test_explanations_are_measured_by_features_too(measured):
     'the true texts',
   }
   assert metrics['most_frequent_text']['all']['usr'] == pytest.approx(1 / 12)
+
+
+@pytest.mark.parametrize('features', [None, '--'])
+def test_without_features_explanations_are_measured_as_texts(
+  run, data, features, monkeypatch
+):
+  table = data.dataset.interactions
+  column = pa.array([features] * len(table), pa.string())
+  place = table.column_names.index('feature')
+  table = table.set_column(place, 'feature', column)
+  dataset = dataclasses.replace(data.dataset, interactions=table)
+  said = [outputs.Text('one'), outputs.Text('two')]
+  answers = TextAnswers(
+    tokens=np.zeros((2, 1, 3), int),
+    log_probabilities=np.zeros((2, 1)),
+    ended=np.ones((2, 1), bool),
+    outputs=[[one] for one in said],
+  )
+  monkeypatch.setattr(texts, 'write_texts', lambda *args, **more: answers)
+  measured = texts.measure_texts(
+    run,
+    run.facts('explanation'),
+    take_examples(run.cache.examples('explanation', 'test'), range(2)),
+    Settings(),
+    dataclasses.replace(data, dataset=dataset),
+  )
+  assert measured.columns == texts.COLUMNS
+  assert measured.metrics['model']['all']['n'] == 2
 
 
 def test_conversations_are_measured_by_turn(run, data, measured):
