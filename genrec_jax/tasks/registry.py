@@ -312,15 +312,25 @@ def register_tasks(
 
   Returns:
     The names: of each task that was tokenized `<name>_<task>`, and of the
-    mixture of them all, by the number of their examples, `<name>_all`.
+    mixture of all that have train examples, by the number of these,
+    `<name>_all`.
 
   Raises:
-    GenrecError: if an artefact is missing, they do not belong together, or a
-      name is registered already.
+    GenrecError: if an artefact is missing, they do not belong together, no
+      task has train examples, or a name is registered already.
   """
   load_task_files(task_files)
   data, cache = load_task_data(run_dir)
   settings = cache.manifest['settings']
+  rates = mixing_rates(
+    {
+      f'{name}_{task}': counts['train']
+      for task, counts in cache.manifest['tasks'].items()
+      if 'train' in counts
+    },
+    cap=rate_cap,
+    temperature=rate_temperature,
+  )
   names = []
   for task, chosen in settings['templates'].items():
     definition = task_definition(task)
@@ -339,14 +349,6 @@ def register_tasks(
       wanted=settings.get('wanted', 'attributes'),
     )
     _register(seqio.TaskRegistry, provider)
-  rates = mixing_rates(
-    {
-      f'{name}_{task}': c['train']
-      for task, c in cache.manifest['tasks'].items()
-    },
-    cap=rate_cap,
-    temperature=rate_temperature,
-  )
   mixture = seqio.Mixture(f'{name}_all', [*rates.items()])
   _register(seqio.MixtureRegistry, mixture)
   return [*names, mixture.name]

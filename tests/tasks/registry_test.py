@@ -1,4 +1,7 @@
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import seqio
 
@@ -264,3 +267,31 @@ def test_tasks_of_a_cache_made_from_other_ids_are_refused(run_dir):
   )
   with pytest.raises(GenrecError, match='tokenize'):
     registry.register_tasks(run_dir, name='small')
+
+
+def test_a_task_without_train_examples_stays_out_of_the_mixture(run_dir):
+  dataset, split = load(run_dir)
+  reviews = np.where(split.part == splits.TEST, 'fine for me', None)
+  dataset = dataclasses.replace(
+    dataset,
+    interactions=dataset.interactions.append_column(
+      'review', pa.array(reviews, pa.string())
+    ),
+  )
+  dataset.save(run_dir / 'dataset')
+  split = dataclasses.replace(split, dataset_fingerprint=dataset.fingerprint)
+  splits.save_split(split, dataset, run_dir / 'dataset')
+  ids = ItemIds.load(run_dir / 'ids')
+  inputs = {
+    **ids.inputs,
+    'dataset': dataset.fingerprint,
+    'split': split.fingerprint,
+    'train': splits.train_fingerprint(dataset, split),
+  }
+  dataclasses.replace(ids, inputs=inputs).save(run_dir / 'ids')
+  tokenize(run_dir=run_dir, tasks=('sequential', 'review'), templates='plain')
+  names = registry.register_tasks(run_dir, name='small')
+  assert names == ['small_sequential', 'small_review', 'small_all']
+  mixture = seqio.get_mixture_or_task('small_all')
+  assert [task.name for task in mixture.tasks] == ['small_sequential']
+  assert len(read('small_review', 'test')) == dataset.num_users
