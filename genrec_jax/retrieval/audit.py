@@ -98,11 +98,11 @@ def audit_items(
   """
   row = np.repeat(np.arange(len(retrieved)), retrieved.lengths)
   unknown = ~np.isin(retrieved.values, train.item)
-  history_row = np.repeat(np.arange(len(retrieved)), queries.items.lengths)
+  history_row = np.repeat(np.arange(len(retrieved)), queries.seen.lengths)
   width = int(max(retrieved.values.max(initial=0), train.item.max(initial=0)))
-  width = max(width, int(queries.items.values.max(initial=0))) + 1
+  width = max(width, int(queries.seen.values.max(initial=0))) + 1
   again = np.isin(
-    row * width + retrieved.values, history_row * width + queries.items.values
+    row * width + retrieved.values, history_row * width + queries.seen.values
   )
   for wrong, what in (
     (unknown, 'that no train row has'),

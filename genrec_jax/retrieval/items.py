@@ -55,36 +55,49 @@ class ItemQueries:
 
   Attributes:
     owner: the user or dialogue of each.
-    items: those of its history; they are not retrieved again.
+    seen: the items of its history; they are not retrieved again.
     texts: words beside the items', such as a dialogue's; None for none.
+    max_items: how many of the last items are asked with; None for all.
   """
 
   owner: Int[np.ndarray, 'E']
-  items: Ragged
+  seen: Ragged
   texts: Sequence[str] | None = None
+  max_items: int | None = None
+
+  @property
+  def items(self) -> Ragged:
+    """The items that are asked with."""
+    if self.max_items is None:
+      return self.seen
+    return Ragged.from_rows(
+      self.seen[row][-self.max_items :] for row in range(len(self.seen))
+    )
 
   def take(self, rows: Int[np.ndarray, 'F']) -> ItemQueries:
     """Returns the queries of these numbers."""
-    return ItemQueries(
-      self.owner[rows],
-      Ragged.from_rows([self.items[row] for row in rows]),
-      None if self.texts is None else [self.texts[row] for row in rows],
+    return dataclasses.replace(
+      self,
+      owner=self.owner[rows],
+      seen=Ragged.from_rows([self.seen[row] for row in rows]),
+      texts=None if self.texts is None else [self.texts[row] for row in rows],
     )
 
   @classmethod
   def join(cls, queries: Sequence[ItemQueries]) -> ItemQueries:
-    """Returns the queries of all, one after the other."""
-    ends = np.cumsum([0, *(len(q.items.values) for q in queries)])
+    """Returns the queries of all, one after the other, asked alike."""
+    ends = np.cumsum([0, *(len(q.seen.values) for q in queries)])
     texts = [text for q in queries for text in q.texts or ()]
     return cls(
       np.concatenate([q.owner for q in queries]),
       Ragged(
-        np.concatenate([q.items.values for q in queries]),
+        np.concatenate([q.seen.values for q in queries]),
         np.concatenate(
-          [[0], *(q.items.offsets[1:] + end for q, end in zip(queries, ends))]
+          [[0], *(q.seen.offsets[1:] + end for q, end in zip(queries, ends))]
         ),
       ),
       None if queries[0].texts is None else texts,
+      queries[0].max_items,
     )
 
 
@@ -157,7 +170,7 @@ def retrieve_items(
       index,
       asked,
       num_results,
-      excluded=_renumber(of_fold.items, number),
+      excluded=_renumber(of_fold.seen, number),
       seed=seed,
     )
     for row, place in zip(rows, range(len(rows))):

@@ -197,7 +197,9 @@ def item_queries(
       examples.ragged_histories(),
       _context_words(data, examples.starts, examples.rows),
     )
-  return ItemQueries(examples.user, examples.ragged_histories(max_history))
+  return ItemQueries(
+    examples.user, examples.ragged_histories(), max_items=max_history
+  )
 
 
 def train_documents(data, definition: TaskDefinition) -> Documents:

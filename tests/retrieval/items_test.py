@@ -56,6 +56,16 @@ def test_what_is_retrieved_is_of_the_kind_of_the_history(
 
 
 @pytest.mark.parametrize('method', ['bm25', 'dense'])
+def test_the_last_items_ask_and_none_that_was_seen_comes_back(method, train):
+  """Of a history of kettles and, at last, boots, other boots are found."""
+  boots = np.arange(1, NUM_ITEMS, NUM_KINDS)
+  seen = Ragged.from_rows([[*boots[2:], 0, 3, boots[0]]])
+  asked = ItemQueries(np.array([0]), seen, max_items=1)
+  found = retrieve_items(method, train, ITEMS, asked, num_results=1)
+  assert found[0].tolist() == [boots[1]]
+
+
+@pytest.mark.parametrize('method', ['bm25', 'dense'])
 def test_a_dialogue_is_answered_by_its_words(method, train):
   texts = ['is there an easel?', 'some boots please', 'hm']
   asked = ItemQueries(np.arange(3), Ragged.from_rows([[], [1], [0]]), texts)

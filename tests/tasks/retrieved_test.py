@@ -129,6 +129,16 @@ def test_tasks_of_a_run_retrieve_what_its_token_cache_holds(shop):
       np.testing.assert_array_equal(cached.inputs[row], example['inputs'])
 
 
+def test_no_item_of_a_history_is_retrieved_though_its_last_ones_ask(shop):
+  data, _ = registry.load_task_data(shop)
+  definition = definitions.task_definition('sequential')
+  known = data.examples(definition, definition.templates[:1], 'test')
+  asked = retrieved.item_queries(data, definition, known, 2)
+  for row in range(len(known)):
+    assert asked.seen[row].tolist() == known.history(row).tolist()
+    assert asked.items[row].tolist() == known.history(row)[-2:].tolist()
+
+
 def test_retrieved_items_are_those_of_the_room(run_dir):
   tokenize(
     run_dir=run_dir,
