@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -125,6 +126,12 @@ def measure_conversation(
       invalid, check_lists(lists, run.cache, turns, exclude, run.step)
     )
     rows[name], found[name] = lists.items, lists
+  if settings.cold_share:
+    like_model = dataclasses.replace(
+      settings, num_beams=width, exclude_seen=False
+    )
+    name = unseen.row_name(settings.cold_share)
+    rows[name] = unseen.rank_with_share(run, turns, found['model'], like_model)
   if data is not None and settings.baselines:
     named = *data.mentions(), data.dataset.num_items
     for name, baseline, exclude in (

@@ -1,31 +1,23 @@
 """Every task measured through the command's function, and what it wrote."""
 
-import dataclasses
 import json
 import shutil
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from genrec_jax.answering.choices import true_liking
 from genrec_jax.answering.run import load_run
-from genrec_jax.answering.texts import TextAnswers
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.dialogues import CopyContext
 from genrec_jax.baselines.rating_bias import UserItemBias
 from genrec_jax.baselines.texts import first_sentence
-from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluate import evaluate, make_evaluate_fn
 from genrec_jax.evaluation import outputs, ranking, results, text
 from genrec_jax.evaluation.conversation import conversation_metrics
 from genrec_jax.evaluation.rating import rating_metrics, yes_no_metrics
-from genrec_jax.measuring import texts
 from genrec_jax.measuring.choices import offered_items
 from genrec_jax.measuring.items import group_turns
-from genrec_jax.measuring.measured import Settings
-from genrec_jax.measuring.replies import measure_named
-from genrec_jax.measuring.texts import check_truth
 from genrec_jax.measuring.train_data import interaction_rows, load_train_data
 from genrec_jax.measuring.watching import watched_metric
 from genrec_jax.recommend import name_user, recommend
@@ -179,34 +171,6 @@ def test_explanations_are_measured_by_features_too(measured):
   assert metrics['most_frequent_text']['all']['usr'] == pytest.approx(1 / 12)
 
 
-@pytest.mark.parametrize('features', [None, '--'])
-def test_without_features_explanations_are_measured_as_texts(
-  run, data, features, monkeypatch
-):
-  table = data.dataset.interactions
-  column = pa.array([features] * len(table), pa.string())
-  place = table.column_names.index('feature')
-  table = table.set_column(place, 'feature', column)
-  dataset = dataclasses.replace(data.dataset, interactions=table)
-  said = [outputs.Text('one'), outputs.Text('two')]
-  answers = TextAnswers(
-    tokens=np.zeros((2, 1, 3), int),
-    log_probabilities=np.zeros((2, 1)),
-    ended=np.ones((2, 1), bool),
-    outputs=[[one] for one in said],
-  )
-  monkeypatch.setattr(texts, 'write_texts', lambda *args, **more: answers)
-  measured = texts.measure_texts(
-    run,
-    run.facts('explanation'),
-    take_examples(run.cache.examples('explanation', 'test'), range(2)),
-    Settings(),
-    dataclasses.replace(data, dataset=dataset),
-  )
-  assert measured.columns == texts.COLUMNS
-  assert measured.metrics['model']['all']['n'] == 2
-
-
 def test_conversations_are_measured_by_turn(run, data, measured):
   result, arrays = measured['conversation']
   turns, targets = group_turns(run.cache.examples('conversation', 'test'))
@@ -230,37 +194,12 @@ def test_conversations_are_measured_by_turn(run, data, measured):
     assert not np.isin(without[row], turns.history[row]).any()
 
 
-def test_named_items_are_counted_by_hand():
-  def turn(*items):
-    return outputs.DialogueTurn(
-      'text', tuple(outputs.Mention(item, 0, 1) for item in items)
-    )
-
-  said = [turn(3, -1), turn(), outputs.Failure('no_text', ''), turn(5)]
-  truth = [turn(3, 4), turn(1), turn(2), turn(5)]
-  assert measure_named(said, truth) == {
-    'naming_share': 0.5,
-    'mentions': 3,
-    'invented_share': pytest.approx(1 / 3),
-    'named_recall': pytest.approx(2 / 5),
-  }
-
-
 def test_replies_are_measured_with_the_trie_and_without(measured):
   metrics = measured['conversation_reply'][0]['metrics']
   assert metrics['model']['all'].get('invented_share', 0) == 0
   assert 'bleu_4' in metrics['model, without the trie']['all']
   assert 'named_recall' in metrics['copy_context']['all']
   assert metrics['most_frequent_text']['all']['bleu_1'] > 0
-
-
-def test_a_blank_truth_is_an_empty_text_but_one_of_codes_is_none(run):
-  facts = run.facts('summary')
-  truth = [run.parser.text([]), outputs.Text('fine')]
-  assert check_truth(facts, truth) == ['', 'fine']
-  truth.append(run.parser.text(run.cache.item_tokens[0]))
-  with pytest.raises(GenrecError, match='example 2 .*item_in_text'):
-    check_truth(facts, truth)
 
 
 def test_one_task_measured_anew_leaves_the_others(run, measured):
