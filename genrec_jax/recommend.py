@@ -19,7 +19,6 @@ from genrec_jax.answering.items import (
 from genrec_jax.answering.prompts import shorten
 from genrec_jax.answering.run import (
   Run,
-  choose_examples,
   load_run,
   load_tokens,
 )
@@ -36,9 +35,10 @@ from genrec_jax.decoding.recommend import (
   make_recommend_fn,
   take_examples,
 )
+from genrec_jax.evaluation import results
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.ids.new_items import NewItems
-from genrec_jax.types import GenrecError, PathLike
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 SHOWN_HISTORY = 5
 
@@ -115,20 +115,21 @@ def recommend(
       'Got both users, who are in the data, and the history of a user who is'
       ' not; pass one of them.'
     )
+  if split not in results.SPLITS:
+    raise unknown_name('split', split, results.SPLITS)
   check_share(cold_share)
   run_dir = pathlib.Path(run_dir)
   cache = load_tokens(run_dir)
+  task = cache.item_task(task)
   num_trained = len(cache.item_tokens)
   added = _read_new_items(run_dir, cache) if new_items else None
+  cache = cache if added is None else added.extend(cache)
   if history is not None:
-    cache = cache if added is None else added.extend(cache)
-    task = cache.item_task(task)
     rows = _find_items(run_dir, cache, added, history)
     examples = _new_user(run_dir, cache, task, rows)
     user_ids, split, who = None, None, 'a new user'
   else:
-    task, examples, _ = choose_examples(cache, task, split, None, 0)
-    cache = cache if added is None else added.extend(cache)
+    examples = cache.examples(task, split)
     who = 'dialogue' if task_facts(cache, task).of_dialogues else 'user'
     user_ids = _read_user_ids(run_dir, who)
     examples = take_examples(

@@ -86,7 +86,8 @@ def try_model(
       id in brackets.
     template: of the task, held-out ones too; by default that of evaluation.
     split: of a user of the data: 'test', what was before their last item, or
-      'validation', before the last but one.
+      'validation', before the last but one, or 'train', before the last that
+      the model has learnt.
     top_k: how many items to list.
     num_beams: of items: the width of the search, at least top_k.
     exclude_seen: of items: leave out those of the history; by default so, but

@@ -209,6 +209,7 @@ def test_who_had_all_that_meets_a_condition_gets_an_empty_list(run_dir):
     ({'history': 'i3,i99'}, "item 'i99' in the history"),
     ({'history': 'i3', 'users': 'u3'}, 'both users'),
     ({'cold_share': 2.0}, 'cold_share=2.0'),
+    ({'split': 'train'}, 'expected one of: test, validation'),
     ({'cold_share': 0.5, 'new_items': False}, 'there are none'),
     ({'history': 'n0'}, 'took no item that another user took'),
   ],

@@ -13,19 +13,15 @@ import flax.traverse_util
 import jax
 
 from genrec_jax import artifacts
-from genrec_jax.answering.facts import (
-  TaskFacts,
-  sample_examples,
-  task_facts,
-)
+from genrec_jax.answering.facts import TaskFacts, task_facts
 from genrec_jax.answering.prompts import TextPieces
-from genrec_jax.data.token_cache import PARTS, TokenCache, TokenExamples
+from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.decoding.recommend import trie_of_tokens
 from genrec_jax.decoding.trie import Trie
 from genrec_jax.evaluation.output_parser import OutputParser
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.training import checkpoints, partitioning
-from genrec_jax.types import GenrecError, PathLike, unknown_name
+from genrec_jax.types import GenrecError, PathLike
 
 PyTree = Any
 # Input lengths that are compiled for answers in text: their time goes into the
@@ -150,20 +146,6 @@ def load_tokens(run_dir: PathLike) -> TokenCache:
     if (run_dir / kind / artifacts.MANIFEST).exists()
   }
   return TokenCache.load(run_dir / 'tokens', inputs=inputs)
-
-
-def choose_examples(
-  cache: TokenCache,
-  task: str | None,
-  split: str,
-  max_examples: int | None,
-  seed: int,
-) -> tuple[str, TokenExamples, dict[str, int] | None]:
-  """Returns the task, its examples, and what the sample is if it is one."""
-  if split not in PARTS:
-    raise unknown_name('split', split, PARTS)
-  task = cache.item_task(task)
-  return task, *sample_examples(cache.examples(task, split), max_examples, seed)
 
 
 def load_params(

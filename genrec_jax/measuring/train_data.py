@@ -14,7 +14,7 @@ from genrec_jax.answering.run import Run
 from genrec_jax.data import dialogue_split, dialogues, splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.texts import MENTION, text_rows
-from genrec_jax.data.token_cache import TokenExamples
+from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.ids.textual import words
 from genrec_jax.types import GenrecError
 
@@ -119,6 +119,28 @@ def load_train_data(run: Run) -> TrainData:
     'run `genrec tokenize` again',
   )
   return TrainData(dataset, split)
+
+
+def earlier_items(dataset: Dataset, examples: TokenExamples) -> Ragged:
+  """Returns the items that users had before the targets of train examples.
+
+  Token caches leave them out. Where a user had a target more than once, they
+  are those before the first time.
+
+  Raises:
+    GenrecError: if a user never had the target.
+  """
+  histories = []
+  for row, (user, target) in enumerate(zip(examples.user, examples.target)):
+    start, stop = dataset.user_offsets[user : user + 2]
+    had = np.flatnonzero(dataset.item[start:stop] == target)
+    if not len(had):
+      raise GenrecError(
+        f'Example {row} is of item {target}, which user {user} of the dataset'
+        ' never had; run `genrec tokenize` again.'
+      )
+    histories.append(dataset.item[start : start + had[0]])
+  return Ragged.from_rows(histories)
 
 
 def interaction_rows(

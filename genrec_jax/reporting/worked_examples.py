@@ -49,7 +49,7 @@ from genrec_jax.evaluation.outputs import (
   Failure,
   Rating,
 )
-from genrec_jax.types import PAD_ID
+from genrec_jax.types import PAD_ID, GenrecError
 
 PAGE = 'examples.html'
 # Prompts are filled up to a multiple of this, so that few lengths compile.
@@ -113,6 +113,8 @@ def write_page(
     examples, _ = sample_examples(
       run.cache.examples(name, split), page_examples, seed
     )
+    if split == 'train' and run.facts(name).kind == 'item':
+      examples = _with_history(asking, name, examples)
     shown[name] = asking.describe(name, examples, [True] * len(examples))
   path = run.directory / PAGE
   facts = [
@@ -137,6 +139,33 @@ def write_page(
     f' part: {path}'
   )
   return [example for examples in shown.values() for example in examples]
+
+
+def _with_history(
+  asking: Asking, task: str, examples: TokenExamples
+) -> TokenExamples:
+  """Returns train examples with their histories, which are to be left out.
+
+  Raises:
+    GenrecError: if it is not known what these are.
+  """
+  # Late, because a machine without the dataset needs no Arrow.
+  from genrec_jax.data.dataset import Dataset
+  from genrec_jax.measuring.train_data import earlier_items
+
+  of_dialogues = asking.run.facts(task).of_dialogues
+  excluded = asking.exclude_seen
+  if not (not of_dialogues if excluded is None else excluded):
+    return examples
+  directory = asking.run.directory / 'dataset'
+  if of_dialogues or not (directory / artifacts.MANIFEST).exists():
+    where = 'nothing else does' if of_dialogues else f'there is no {directory}'
+    raise GenrecError(
+      f'The tokens do not say what train examples of task {task!r} had seen,'
+      f' and {where}; pass --exclude_seen=False, or --split=validation.'
+    )
+  history = earlier_items(Dataset.load(directory), examples)
+  return dataclasses.replace(examples, history=history)
 
 
 def tell_decoding(decoding: TextDecoding) -> str:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from genrec_jax.answering.run import load_run
-from genrec_jax.answering.texts import TextAnswers
+from genrec_jax.answering.texts import GREEDY, TextAnswers
+from genrec_jax.data import splits
 from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import outputs
 from genrec_jax.evaluation.conversation import conversation_metrics
@@ -18,6 +19,7 @@ from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.replies import measure_named
 from genrec_jax.measuring.texts import check_truth
 from genrec_jax.measuring.train_data import load_train_data
+from genrec_jax.reporting import worked_examples
 from genrec_jax.types import GenrecError
 
 
@@ -112,3 +114,39 @@ def test_a_share_for_cold_items_is_measured_in_dialogues_too(run, monkeypatch):
   assert [(s.num_beams, s.exclude_seen) for s in given] == [
     (listed.shape[1], False)
   ]
+
+
+def test_train_examples_on_a_page_have_their_histories(run, data, tmp_path):
+  """The token cache leaves them out, and then nothing would be filtered."""
+  (tmp_path / 'dataset').symlink_to(run.directory / 'dataset')
+  described = []
+
+  class Asking(worked_examples.Asking):
+    def describe(self, task, examples, known):
+      described.append(examples)
+      return []
+
+  def write_page(directory, task, exclude_seen=None):
+    copy = dataclasses.replace(run, directory=directory)
+    asking = Asking(copy, 3, 5, exclude_seen, GREEDY)
+    worked_examples.write_page(asking, task, 'train', 4, 0)
+    return described.pop()
+
+  dataset = data.dataset
+  examples = write_page(tmp_path, 'sequential')
+  known = splits.examples(dataset, data.split, splits.TRAIN)
+  for row in range(4):
+    of_user = known.user == examples.user[row]
+    place = np.flatnonzero(of_user & (known.target == examples.target[row]))[0]
+    history = known.history(place).tolist()
+    assert examples.history[row].tolist() == history != []
+  assert not len(write_page(tmp_path, 'sequential', False).history.values)
+  assert not len(write_page(tmp_path, 'conversation').history.values)
+  nowhere = tmp_path / 'nowhere'
+  nowhere.mkdir()
+  for directory, task, exclude_seen, complaint in (
+    (nowhere, 'sequential', None, 'nowhere/dataset; pass --exclude_seen=False'),
+    (tmp_path, 'conversation', True, "task 'conversation' had seen"),
+  ):
+    with pytest.raises(GenrecError, match=complaint):
+      write_page(directory, task, exclude_seen)
