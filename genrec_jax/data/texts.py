@@ -150,3 +150,13 @@ def text_rows(
       raise unknown_name('column', name, interactions.column_names)
     among = among & interactions[name].is_valid().to_numpy()
   return np.flatnonzero(among)
+
+
+def learnt_part(answer, max_answer: int):
+  """Returns what is learnt of the tokens of an answer, before its eos.
+
+  Args:
+    answer: without eos; an array or a tensor [T].
+    max_answer: how many tokens are learnt, eos included.
+  """
+  return answer[: max_answer - 1]

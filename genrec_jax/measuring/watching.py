@@ -31,13 +31,14 @@ from genrec_jax.answering.facts import (
 from genrec_jax.answering.items import check_lists, check_scores, rank_items
 from genrec_jax.answering.run import Run
 from genrec_jax.answering.texts import longest_text
+from genrec_jax.data.texts import learnt_part
 from genrec_jax.data.token_cache import Ragged, TokenCache, TokenExamples
 from genrec_jax.decoding.examples import map_examples
 from genrec_jax.decoding.recommend import trie_of_tokens
 from genrec_jax.evaluation import ranking
 from genrec_jax.evaluation.rating import rating_metrics, yes_no_metrics
 from genrec_jax.measuring.measured import Settings
-from genrec_jax.types import GenrecError, PathLike
+from genrec_jax.types import EOS_ID, GenrecError, PathLike
 
 PyTree = Any
 LOG_LIKELIHOOD = 'log_likelihood'
@@ -140,7 +141,9 @@ def make_watch_fn(
     examples, _ = sample_examples(
       cache.examples(task, 'validation'), max_texts, seed
     )
-    scored[task] = cut_targets(examples, longest_text(asleep))
+    if task_facts(cache, task).kind != 'item':
+      examples = cut_targets(examples, longest_text(asleep))
+    scored[task] = examples
 
   def evaluate_params(params: PyTree, step: int = 0) -> dict[str, float]:
     sharding = jax.tree.leaves(params)[0].sharding
@@ -188,14 +191,22 @@ def log_likelihood(
 
 
 def cut_targets(examples: TokenExamples, length: int) -> TokenExamples:
-  """Returns examples with the beginnings of their targets, as they are learnt.
+  """Returns examples with the parts of their targets that are learnt, and eos.
 
   In validation and test, answers are whole.
+
+  Args:
+    examples: of answers that are no items.
+    length: how many tokens are learnt, eos included.
   """
   targets = examples.targets
   if targets.lengths.max(initial=0) <= length:
     return examples
-  rows = [targets[row][:length] for row in range(len(targets))]
+  whole = [targets[row] for row in range(len(targets))]
+  rows = [
+    row if len(row) <= length else [*learnt_part(row, length), EOS_ID]
+    for row in whole
+  ]
   return dataclasses.replace(
     examples, targets=Ragged.from_rows(rows, targets.values.dtype)
   )

@@ -8,6 +8,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
+from genrec_jax.data.texts import learnt_part
 from genrec_jax.tasks.definitions import TaskDefinition
 from genrec_jax.tasks.prompts import Slot, Template
 from genrec_jax.tasks.slots import (
@@ -155,9 +156,8 @@ def write_prompts(
 
   def end_answer(answer, is_train):
     if max_answer is not None:
-      size = tf.size(answer)
-      shorter = tf.minimum(size, max_answer - 1)
-      answer = answer[: tf.where(is_train, shorter, size)]
+      shorter = tf.size(learnt_part(answer, max_answer))
+      answer = answer[: tf.where(is_train, shorter, tf.size(answer))]
     return tf.concat([answer, [EOS_ID]], axis=0)
 
   @seqio.map_over_dataset(num_seeds=1)

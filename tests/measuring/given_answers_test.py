@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from genrec_jax.answering.run import load_run
-from genrec_jax.answering.texts import GREEDY, TextAnswers
+from genrec_jax.answering.texts import GREEDY, TextAnswers, longest_text
 from genrec_jax.data import splits
 from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import outputs
@@ -19,8 +19,9 @@ from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.replies import measure_named
 from genrec_jax.measuring.texts import check_truth
 from genrec_jax.measuring.train_data import load_train_data
+from genrec_jax.measuring.watching import cut_targets
 from genrec_jax.reporting import worked_examples
-from genrec_jax.types import GenrecError
+from genrec_jax.types import EOS_ID, GenrecError
 
 
 @pytest.fixture(scope='module')
@@ -150,3 +151,17 @@ def test_train_examples_on_a_page_have_their_histories(run, data, tmp_path):
   ):
     with pytest.raises(GenrecError, match=complaint):
       write_page(directory, task, exclude_seen)
+
+
+def test_while_training_answers_are_scored_as_they_are_learnt(run):
+  """Train answers are twelve tokens long at most, and all end with eos."""
+  parts = ('train', 'validation')
+  learnt, whole = (run.cache.examples('review', part) for part in parts)
+  cut = cut_targets(whole, longest_text(run)).targets
+  for targets in (learnt.targets, cut):
+    assert targets.lengths.max() == 12
+    assert (targets.values[targets.offsets[1:] - 1] == EOS_ID).all()
+  assert whole.targets.lengths.max() > 12
+  for row in range(len(whole)):
+    same = 12 if len(whole.targets[row]) <= 12 else 11
+    assert cut[row][:same].tolist() == whole.targets[row][:same].tolist()
