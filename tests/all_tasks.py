@@ -26,7 +26,7 @@ TASKS = (
 
 
 def write_run(directory):
-  """Makes everything from the dataset to a checkpoint; returns the model."""
+  """Makes everything from the dataset to a checkpoint of the model."""
   raw = simulator.simulate(seed=1, num_users=40, num_dialogues=60)
   dataset = build_dataset('shop', raw)
   split = dialogue_split.split_dialogues(dataset, splits.leave_one_out(dataset))
@@ -56,22 +56,20 @@ def write_run(directory):
     max_answer=12,
     text_pieces=700,
   )
-  model = make_model(vocab_size(directory / 'tokens'))
   train.train(
     run_dir=directory,
-    model=model,
+    model=load_model(directory),
     num_steps=8,
     make_evaluate_fn=None,
     make_train_batches=lambda **settings: train.cached_batches(
       batch_size=32, num_buckets=1, **settings
     ),
   )
-  return model
 
 
-def make_model(vocab_size):
+def load_model(directory):
   config = T5Config(
-    vocab_size=vocab_size,
+    vocab_size=vocab_size(directory / 'tokens'),
     emb_dim=16,
     num_heads=2,
     head_dim=8,
