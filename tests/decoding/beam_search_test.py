@@ -317,5 +317,10 @@ def test_tails_whose_logits_take_too_much_memory_are_stepped(
   for most, longest in ((7 * length * 40, length), (7 * length * 40 - 1, 1)):
     calls.clear()
     monkeypatch.setattr(search, 'MOST_TAIL_LOGITS', most)
-    search.beam_search(trie, tokens_to_logits, model.cache(), 1, 7)
+    jax.eval_shape(
+      lambda trie: search.beam_search(
+        trie, tokens_to_logits, model.cache(), 1, 7
+      ),
+      trie,
+    )
     assert max(calls) == longest

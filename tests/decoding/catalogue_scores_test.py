@@ -39,9 +39,14 @@ def test_items_that_share_their_tokens_share_their_score(
   item_tokens = np.repeat(draw_catalogue(6, 9, 3, VOCAB_SIZE), 2, axis=0)
   model = toy_model(batch_size=1, vocab_size=VOCAB_SIZE)
   trie = build_trie(item_tokens, shared_leaves=True)
-  scores = score_catalogue(trie, model.tokens_to_logits, model.cache(), 1)
+
+  @jax.jit
+  def run(cache):
+    arguments = trie, model.tokens_to_logits, cache, 1
+    return score_catalogue(*arguments), beam_search(*arguments, 18)
+
+  scores, found = run(model.cache())
   np.testing.assert_array_equal(scores[:, ::2], scores[:, 1::2])
-  found = beam_search(trie, model.tokens_to_logits, model.cache(), 1, 18)
   np.testing.assert_allclose(
     found.scores, np.take_along_axis(scores, found.items, 1), rtol=1e-5
   )
