@@ -1,4 +1,4 @@
-"""A small run of all tasks on the simulator, trained for a few steps."""
+"""A simulated shop, and a run of all tasks on it, trained for a few steps."""
 
 import dataclasses
 
@@ -25,9 +25,8 @@ TASKS = (
 )
 
 
-def write_run(directory):
-  """Makes everything from the dataset to a checkpoint of the model."""
-  raw = simulator.simulate(seed=1, num_users=40, num_dialogues=60)
+def save_shop(directory, raw):
+  """Saves the dataset, split and random ids of raw tables; returns them."""
   dataset = build_dataset('shop', raw)
   split = dialogue_split.split_dialogues(dataset, splits.leave_one_out(dataset))
   dataset.save(directory / 'dataset')
@@ -48,6 +47,13 @@ def write_run(directory):
   }
   ids = dataclasses.replace(ids, inputs=inputs)
   ids.save(directory / 'ids')
+  return dataset, split, ids
+
+
+def write_run(directory):
+  """Makes everything from the dataset to a checkpoint of the model."""
+  raw = simulator.simulate(seed=1, num_users=40, num_dialogues=60)
+  save_shop(directory, raw)
   tokenize.tokenize(
     run_dir=directory,
     tasks=TASKS,

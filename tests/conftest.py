@@ -71,6 +71,12 @@ def load_module(path):
 
 
 @pytest.fixture(scope='session')
+def save_shop():
+  """The function that saves dataset, split and ids of raw tables."""
+  return load_module('all_tasks.py').save_shop
+
+
+@pytest.fixture(scope='session')
 def all_tasks_run(tmp_path_factory):
   """A small run of all tasks, and its model.
 

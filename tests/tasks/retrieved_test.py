@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import seqio
 
-from genrec_jax.data import dialogue_split, simulator, splits
+from genrec_jax.data import simulator, splits
 from genrec_jax.data.attributes import draw_wishes, read_attributes
 from genrec_jax.data.audit import LeakError
-from genrec_jax.data.dataset import Dataset, build_dataset
+from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.token_cache import Ragged, TokenCache
-from genrec_jax.ids.simple import random_ids
 from genrec_jax.retrieval.items import TrainPairs, retrieve_items
 from genrec_jax.tasks import definitions, prompts, registry, retrieved
 from genrec_jax.tasks.requests import Request, RequestReader
@@ -29,29 +28,12 @@ def _no_tasks_before():
 
 
 @pytest.fixture(scope='module')
-def shop(tmp_path_factory):
+def shop(save_shop, tmp_path_factory):
   """A simulated shop whose prompts show what BM25 retrieved."""
   directory = tmp_path_factory.mktemp('shop')
-  raw = simulator.simulate(seed=1, num_users=30, num_dialogues=20)
-  dataset = build_dataset('shop', raw)
-  split = dialogue_split.split_dialogues(dataset, splits.leave_one_out(dataset))
-  dataset.save(directory / 'dataset')
-  splits.save_split(split, dataset, directory / 'dataset')
-  user, item = splits.train_interactions(dataset, split)
-  ids = random_ids(
-    user=user,
-    item=item,
-    num_users=dataset.num_users,
-    num_items=dataset.num_items,
-    num_levels=2,
-    codebook_size=64,
+  save_shop(
+    directory, simulator.simulate(seed=1, num_users=30, num_dialogues=20)
   )
-  inputs = {
-    'dataset': dataset.fingerprint,
-    'split': split.fingerprint,
-    'train': splits.train_fingerprint(dataset, split),
-  }
-  dataclasses.replace(ids, inputs=inputs).save(directory / 'ids')
   tokenize(
     run_dir=directory,
     tasks=TASKS,

@@ -9,11 +9,10 @@ import sentencepiece
 
 from genrec_jax.data import dialogue_split, simulator, splits
 from genrec_jax.data.audit import LeakError
-from genrec_jax.data.dataset import Dataset, build_dataset
+from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.texts import MENTION
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.ids.item_ids import ItemIds, TokenLayout
-from genrec_jax.ids.simple import random_ids
 from genrec_jax.tasks import definitions, registry, vocabulary
 from genrec_jax.tasks.dialogues import join_context
 from genrec_jax.tasks.prompts import Template
@@ -48,56 +47,35 @@ class Run:
     return [self.vocabulary.decode(targets[i]) for i in range(len(rows))], rows
 
 
-def write_run(directory, tasks, **settings):
-  raw = simulator.simulate(seed=1, num_users=40, num_dialogues=12)
-  reviews = raw.interactions['review'].to_pylist()
-  reviews[:2] = [None, 'نظرة رائعة 😀 ' + 'wonderful kettle ' * 400]
-  place = raw.interactions.column_names.index('review')
-  raw = dataclasses.replace(
-    raw,
-    interactions=raw.interactions.set_column(
-      place, 'review', pa.array(reviews, pa.string())
-    ),
-  )
-  dataset = build_dataset('shop', raw)
-  split = dialogue_split.split_dialogues(dataset, splits.leave_one_out(dataset))
-  dataset.save(directory / 'dataset')
-  splits.save_split(split, dataset, directory / 'dataset')
-  user, item = splits.train_interactions(dataset, split)
-  ids = random_ids(
-    user=user,
-    item=item,
-    num_users=dataset.num_users,
-    num_items=dataset.num_items,
-    num_levels=2,
-    codebook_size=64,
-  )
-  ids = dataclasses.replace(
-    ids,
-    inputs={
-      'dataset': dataset.fingerprint,
-      'split': split.fingerprint,
-      'train': splits.train_fingerprint(dataset, split),
-    },
-  )
-  ids.save(directory / 'ids')
-  tokenize(run_dir=directory, tasks=tasks, **settings)
-  cache = TokenCache.load(directory / 'tokens')
-  return Run(
-    directory,
-    dataset,
-    split,
-    ids,
-    cache,
-    vocabulary.RecommendationVocabulary(
+@pytest.fixture(scope='module')
+def make_run(save_shop):
+  """The function that makes a run in a directory."""
+
+  def make(directory, tasks, **settings):
+    raw = simulator.simulate(seed=1, num_users=40, num_dialogues=12)
+    reviews = raw.interactions['review'].to_pylist()
+    reviews[:2] = [None, 'نظرة رائعة 😀 ' + 'wonderful kettle ' * 400]
+    place = raw.interactions.column_names.index('review')
+    raw = dataclasses.replace(
+      raw,
+      interactions=raw.interactions.set_column(
+        place, 'review', pa.array(reviews, pa.string())
+      ),
+    )
+    made = save_shop(directory, raw)
+    tokenize(run_dir=directory, tasks=tasks, **settings)
+    cache = TokenCache.load(directory / 'tokens')
+    known = vocabulary.RecommendationVocabulary(
       TokenLayout.from_dict(cache.layout), cache.text_model.read_bytes()
-    ),
-  )
+    )
+    return Run(directory, *made, cache, known)
+
+  return make
 
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory):
-  return write_run(
+def run(make_run, tmp_path_factory):
+  return make_run(
     tmp_path_factory.mktemp('seven'),
     tuple(definitions.BUILTIN),
     templates=TEMPLATES,
@@ -212,7 +190,7 @@ def test_a_context_keeps_the_last_turns_that_have_room():
   assert joined(2) == [3]
 
 
-def test_a_summary_that_stands_in_its_input_is_found(tmp_path):
+def test_a_summary_that_stands_in_its_input_is_found(make_run, tmp_path):
   registry.define_task(
     'fed_back',
     [Template('t', '{item} {headline}', '{summary}')],
@@ -223,7 +201,7 @@ def test_a_summary_that_stands_in_its_input_is_found(tmp_path):
   )
   try:
     with pytest.raises(LeakError, match='fed_back/train'):
-      write_run(tmp_path, 'fed_back')
+      make_run(tmp_path, 'fed_back')
   finally:
     del definitions.TASKS['fed_back']
 
@@ -270,7 +248,9 @@ def test_a_text_model_of_ones_own_is_taken(run, tmp_path):
     tokenize(run_dir=run.directory, tasks='summary', text_model=other)
 
 
-def test_a_text_that_ones_own_task_asks_for_is_whole_in_test(tmp_path):
+def test_a_text_that_ones_own_task_asks_for_is_whole_in_test(
+  make_run, tmp_path
+):
   registry.define_task(
     'own_review',
     [Template('t', '{item} {rating}', '{review}')],
@@ -278,7 +258,7 @@ def test_a_text_that_ones_own_task_asks_for_is_whole_in_test(tmp_path):
     answer_slot='review',
   )
   try:
-    run = write_run(tmp_path, 'own_review', max_text=4, text_pieces=1500)
+    run = make_run(tmp_path, 'own_review', max_text=4, text_pieces=1500)
     targets = run.cache.examples('own_review', 'test').targets
     texts = {run.vocabulary.decode(targets[i]) for i in range(len(targets))}
   finally:
