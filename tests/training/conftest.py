@@ -1,12 +1,10 @@
-"""The tiny model of `tiny.py` as a fixture; programs are compiled only once."""
+"""The tiny model of `tiny.py` as a fixture, and a run of it."""
 
 import importlib.util
 import pathlib
 
 import jax
 import pytest
-
-from genrec_jax.training import partitioning
 
 
 @pytest.fixture(scope='session')
@@ -18,16 +16,10 @@ def tiny():
   return module
 
 
-@pytest.fixture(scope='session', autouse=True)
-def compilation_cache(tmp_path_factory):
-  names = (
-    'jax_compilation_cache_dir',
-    'jax_persistent_cache_min_compile_time_secs',
-  )
-  before = {name: getattr(jax.config, name) for name in names}
-  yield partitioning.use_compilation_cache(tmp_path_factory.mktemp('xla'))
-  for name, value in before.items():
-    jax.config.update(name, value)
+@pytest.fixture(scope='session')
+def compilation_cache():
+  """The directory of the programs that this call of pytest compiled."""
+  return jax.config.jax_compilation_cache_dir
 
 
 @pytest.fixture(scope='session')
