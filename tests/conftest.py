@@ -17,9 +17,10 @@ import tempfile
 import pytest
 
 # Programs are small here and run a few times: most of the time went into
-# compiling them. To test what a command compiles, as end_to_end_test.py does,
-# set XLA_FLAGS to --xla_backend_optimization_level=3 and the like: what it says
-# holds.
+# optimizing them. end_to_end_test.py runs optimized ones; so do all tests with
+# XLA_FLAGS='--xla_backend_optimization_level=3
+#   --xla_llvm_disable_expensive_passes=false
+#   --xla_cpu_use_fusion_emitters=true'
 QUICK_TO_COMPILE = (
   '--xla_backend_optimization_level=0',
   '--xla_llvm_disable_expensive_passes=true',
@@ -29,10 +30,10 @@ SESSION = 'GENREC_JAX_TEST_SESSION'
 
 
 def choose_flags():
-  """Returns the flags for XLA: of QUICK_TO_COMPILE none that it has not."""
+  """Returns the flags for XLA, the quick ones where it knows them all."""
   devices = '--xla_force_host_platform_device_count=8'
   own = os.environ.get('XLA_FLAGS', '')
-  quick = ' '.join([*QUICK_TO_COMPILE, own, devices])
+  quick = ' '.join([*QUICK_TO_COMPILE, own, devices])  # the last one holds
   # An unknown flag ends the process.
   known = subprocess.run(
     [sys.executable, '-c', 'import jax; jax.devices()'],
