@@ -78,12 +78,20 @@ def save_shop():
 
 
 @pytest.fixture(scope='session')
-def all_tasks_run(tmp_path_factory):
-  """A small run of all tasks, and its model.
+def tiny():
+  """The module of a tiny model, its batches and its training."""
+  return load_module('training/tiny.py')
+
+
+@pytest.fixture(scope='session')
+def run(tmp_path_factory):
+  """A small run of all tasks, with its last checkpoint.
 
   Every process has its own directory, to which it may add; what was prepared,
   tokenized and trained is the same for all, and must not be changed.
   """
+  from genrec_jax.answering.run import load_run
+
   all_tasks = load_module('all_tasks.py')
   shared = pathlib.Path(os.environ[SESSION]) / 'all_tasks'
   shared.mkdir(exist_ok=True)
@@ -95,4 +103,4 @@ def all_tasks_run(tmp_path_factory):
   directory = tmp_path_factory.mktemp('all_tasks')
   for made in (shared / 'run').iterdir():
     (directory / made.name).symlink_to(made)
-  return directory, all_tasks.load_model(directory)
+  return load_run(directory, all_tasks.load_model(directory), checkpoint='last')

@@ -1,6 +1,4 @@
 import functools
-import importlib.util
-import pathlib
 
 import numpy as np
 import pytest
@@ -13,15 +11,6 @@ from genrec_jax.training import checkpoints, writers
 from genrec_jax.types import GenrecError
 
 NUM_ITEMS = 30
-
-
-@pytest.fixture(scope='module')
-def tiny():
-  path = pathlib.Path(__file__).parent / 'training' / 'tiny.py'
-  spec = importlib.util.spec_from_file_location('tiny', path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 def write_tokens(run_dir, *, seed=0, more_tasks=None):

@@ -13,18 +13,11 @@ from genrec_jax.answering.answer import answer
 from genrec_jax.answering.choices import score_choices
 from genrec_jax.answering.facts import choose_tasks, sample_examples
 from genrec_jax.answering.prompts import TextPieces, spell_prompt
-from genrec_jax.answering.run import load_run
 from genrec_jax.data.batches import eval_batches
 from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluation.outputs import Failure
 from genrec_jax.types import GenrecError
-
-
-@pytest.fixture(scope='module')
-def run(all_tasks_run):
-  directory, model = all_tasks_run
-  return load_run(directory, model, checkpoint='last')
 
 
 def first(run, task, count, part='validation'):

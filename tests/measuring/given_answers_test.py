@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from genrec_jax.answering.run import load_run
 from genrec_jax.answering.texts import GREEDY, TextAnswers, longest_text
 from genrec_jax.data import splits
 from genrec_jax.decoding.recommend import Lists, take_examples
@@ -18,21 +17,9 @@ from genrec_jax.measuring.items import group_turns
 from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.replies import measure_named
 from genrec_jax.measuring.texts import check_truth
-from genrec_jax.measuring.train_data import load_train_data
 from genrec_jax.measuring.watching import cut_targets
 from genrec_jax.reporting import worked_examples
 from genrec_jax.types import EOS_ID, GenrecError
-
-
-@pytest.fixture(scope='module')
-def run(all_tasks_run):
-  directory, model = all_tasks_run
-  return load_run(directory, model, checkpoint='last')
-
-
-@pytest.fixture(scope='module')
-def data(run):
-  return load_train_data(run)
 
 
 def test_named_items_are_counted_by_hand():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from genrec_jax.answering.choices import true_liking
-from genrec_jax.answering.run import load_run
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.dialogues import CopyContext
 from genrec_jax.baselines.rating_bias import UserItemBias
@@ -18,24 +17,13 @@ from genrec_jax.evaluation.conversation import conversation_metrics
 from genrec_jax.evaluation.rating import rating_metrics, yes_no_metrics
 from genrec_jax.measuring.choices import offered_items
 from genrec_jax.measuring.items import group_turns
-from genrec_jax.measuring.train_data import interaction_rows, load_train_data
+from genrec_jax.measuring.train_data import interaction_rows
 from genrec_jax.measuring.watching import watched_metric
 from genrec_jax.recommend import name_user, recommend
 from genrec_jax.report import report
 from genrec_jax.types import GenrecError
 
 SETTINGS = {'checkpoint': 'last', 'num_beams': 20, 'batch_size': 64}
-
-
-@pytest.fixture(scope='module')
-def run(all_tasks_run):
-  directory, model = all_tasks_run
-  return load_run(directory, model, checkpoint='last')
-
-
-@pytest.fixture(scope='module')
-def data(run):
-  return load_train_data(run)
 
 
 @pytest.fixture(scope='module')

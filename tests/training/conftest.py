@@ -1,19 +1,7 @@
-"""The tiny model of `tiny.py` as a fixture, and a run of it."""
-
-import importlib.util
-import pathlib
+"""A run of the tiny model of `tiny.py`."""
 
 import jax
 import pytest
-
-
-@pytest.fixture(scope='session')
-def tiny():
-  path = pathlib.Path(__file__).with_name('tiny.py')
-  spec = importlib.util.spec_from_file_location('tiny', path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 @pytest.fixture(scope='session')
