@@ -29,6 +29,7 @@ from genrec_jax.measuring import watching
 from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.task import WRITTEN, measure_task
 from genrec_jax.measuring.train_data import TrainData, load_train_data
+from genrec_jax.training import partitioning
 from genrec_jax.types import PathLike, unknown_name
 
 PyTree = Any
@@ -60,6 +61,7 @@ def evaluate(
     ItemKNN,
   ),
   model_parallel: int = 1,
+  axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
 ) -> dict[str, dict[str, Any]]:
   """Measures every task of the run, each beside what it must beat.
 
@@ -106,6 +108,7 @@ def evaluate(
     baselines: of lists of items; `()` leaves all floors out, of the other
       tasks too, and needs no dataset.
     model_parallel: devices that share one copy of the model.
+    axis_rules: logical axis to mesh axis (gin/meshes/).
 
   Returns:
     The results by task, as in the JSON.
@@ -145,7 +148,11 @@ def evaluate(
       whole_turns=known.of_dialogues,
     )
   run = load_run(
-    run_dir, model, checkpoint=checkpoint, model_parallel=model_parallel
+    run_dir,
+    model,
+    checkpoint=checkpoint,
+    model_parallel=model_parallel,
+    axis_rules=axis_rules,
   )
   data = load_train_data(run) if settings.baselines else None
   facts = {

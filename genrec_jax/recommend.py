@@ -38,6 +38,7 @@ from genrec_jax.decoding.recommend import (
 from genrec_jax.evaluation import results
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.ids.new_items import NewItems
+from genrec_jax.training import partitioning
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 SHOWN_HISTORY = 5
@@ -62,6 +63,8 @@ def recommend(
   split: str = 'test',
   checkpoint: str | int = 'best',
   batch_size: int = 128,
+  model_parallel: int = 1,
+  axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
 ) -> str:
   """Lists the best items for users, with the beams' paths through the trie.
 
@@ -96,6 +99,8 @@ def recommend(
     split: 'test', or 'validation' for the state one item earlier.
     checkpoint: 'best' (on validation), 'last' or a step.
     batch_size: users decoded at once, at most.
+    model_parallel: devices that share one copy of the model.
+    axis_rules: logical axis to mesh axis (gin/meshes/).
 
   Returns:
     The table.
@@ -135,7 +140,14 @@ def recommend(
     examples = take_examples(
       examples, _find_users(examples, users, user_ids, split, who)
     )
-  run = load_run(run_dir, model, checkpoint=checkpoint, cache=cache)
+  run = load_run(
+    run_dir,
+    model,
+    checkpoint=checkpoint,
+    model_parallel=model_parallel,
+    axis_rules=axis_rules,
+    cache=cache,
+  )
   search = make_recommend_fn(
     model, run.trie, num_beams=num_beams, normalization=normalization
   )

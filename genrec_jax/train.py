@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from genrec_jax.data import token_cache
 from genrec_jax.data.batches import TrainBatches, suggest_buckets
 from genrec_jax.data.mixtures import mixing_rates
 from genrec_jax.measuring.watching import watched_metric
-from genrec_jax.training import partitioning, trainer
+from genrec_jax.training import parameters, partitioning, trainer
 from genrec_jax.types import PathLike
 
 # What may change while a run goes on: how long it is, how often it is looked
@@ -119,7 +120,8 @@ def train(
   """Trains a model on `<run_dir>/tokens`; see training/trainer.py.
 
   Writes `<run_dir>/checkpoints` and `<run_dir>/logs` (metrics.jsonl, and event
-  files for TensorBoard). Stopped in any way, the same command goes on from the
+  files for TensorBoard). Starts from `<run_dir>/initial_params` where `genrec
+  import` put them, else from parameters that are drawn. Stopped in any way, the same command goes on from the
   last checkpoint and ends with the same bits; finished, it does nothing.
 
   Args:
@@ -143,7 +145,7 @@ def train(
       better value; None for never.
     seed: of initialization, dropout and the order of the examples.
     model_parallel: devices that share one copy of the model.
-    axis_rules: logical axis to mesh axis.
+    axis_rules: logical axis to mesh axis (gin/meshes/).
     accumulation_steps: parts of a batch that are computed one by one.
     accept_changes: go on from a checkpoint that was trained with other
       settings than these.
@@ -159,6 +161,9 @@ def train(
   """
   partitioning.use_compilation_cache()
   cache = evaluation.load_tokens(run_dir)
+  imported = parameters.initial_inputs(
+    run_dir, vocabulary=cache.vocabulary_fingerprint
+  )
   batches = make_train_batches(run_dir=run_dir, seed=seed)
   evaluate = None
   if make_evaluate_fn is not None:
@@ -185,9 +190,13 @@ def train(
     if settings is None
     else {k: v for k, v in settings.items() if k not in HARMLESS},
     accept_changes=accept_changes,
+    initial_params=functools.partial(parameters.read_initial, run_dir)
+    if imported
+    else None,
     inputs={
       'tokens': cache.fingerprint,
       'vocabulary': cache.vocabulary_fingerprint,
+      **imported,
     },
   )
 

@@ -11,6 +11,7 @@ from genrec_jax.data import token_cache
 ROOT = pathlib.Path(main.__file__).resolve().parent.parent / 'gin'
 EXPERIMENTS = sorted(path.name for path in ROOT.glob('experiments/*.gin'))
 MODELS = sorted(path.name for path in ROOT.glob('models/*.gin'))
+MESHES = sorted(path.name for path in ROOT.glob('meshes/*.gin'))
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,21 @@ def test_a_model_has_an_optimizer_and_its_vocabulary(
   model = gin.query_parameter('train.train.model').scoped_configurable_fn()
   assert model.module.config.vocab_size == 1152
   assert model.optimizer_def is not None
+
+
+@pytest.mark.parametrize('name', MESHES)
+def test_a_mesh_is_that_of_every_command_that_runs_the_model(name, tmp_path):
+  commands = ('train', 'evaluate', 'recommend')
+  main.configure(
+    str(tmp_path),
+    ['experiments/tiny.gin', f'meshes/{name}'],
+    ["DATASET = 'simulator'", 'MODEL_PARALLEL = 3'],
+    {command: main.entry_function(command) for command in commands},
+  )
+  for command in commands:
+    bound = main.bound_values(main.entry_function(command))
+    assert bound[f'{command}.{command}.model_parallel'] == 3
+    assert ('batch', 'data') in bound[f'{command}.{command}.axis_rules']
 
 
 def test_the_settings_of_a_run_are_its_values_and_not_its_places(tmp_path):

@@ -158,6 +158,21 @@ def test_new_items_are_listed_and_the_others_keep_their_scores(run_dir, capsys):
     assert scores == {e['item']: e['score'] for e in fewer}
 
 
+def test_a_model_in_parts_recommends_the_same(run_dir):
+  """In 4 by width and 2 by heads, and so the encoder's lengths."""
+  rules = [(axis, 'model') for axis in ('heads', 'mlp', 'vocab', 'joined_kv')]
+  rules = [('batch', 'data'), *rules, ('embed', 'data'), ('length', 'model')]
+  whole = records_of(run_dir, users=['u3', 'u5'])
+  parts = records_of(
+    run_dir, users=['u3', 'u5'], model_parallel=2, axis_rules=rules
+  )
+  for one, other in zip(whole, parts, strict=True):
+    assert [e['item'] for e in one] == [e['item'] for e in other]
+    np.testing.assert_allclose(
+      [e['score'] for e in one], [e['score'] for e in other], rtol=1e-5
+    )
+
+
 def test_a_new_user_gets_what_a_user_with_that_history_and_code_gets(run_dir):
   """Who took what u3 took alone has the code of u3, and so the same input."""
   dataset_ids = [f'u{u}' for u in range(NUM_USERS)]

@@ -41,6 +41,8 @@ class Run:
     step: of the checkpoint.
     mesh: the devices; None where the parameters lie where JAX put them.
     trie: the catalogue.
+    axis_rules: logical axis to mesh axis; None for those of the context, or
+      the default.
   """
 
   directory: pathlib.Path
@@ -50,6 +52,7 @@ class Run:
   step: int
   mesh: jax.sharding.Mesh | None
   trie: Trie
+  axis_rules: partitioning.AxisRules | None = None
 
   @functools.cached_property
   def layout(self) -> TokenLayout:
@@ -94,7 +97,7 @@ class Run:
     """Returns the context in which the model knows of its mesh."""
     if self.mesh is None:
       return contextlib.nullcontext()
-    return partitioning.partitioned(self.mesh)
+    return partitioning.partitioned(self.mesh, self.axis_rules)
 
 
 def load_run(
@@ -103,6 +106,7 @@ def load_run(
   *,
   checkpoint: str | int = 'best',
   model_parallel: int = 1,
+  axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
   cache: TokenCache | None = None,
 ) -> Run:
   """Loads a checkpoint of a run, with its tokens.
@@ -112,6 +116,7 @@ def load_run(
     model: the model class that the checkpoint is of.
     checkpoint: 'best' (on validation), 'last' or a step.
     model_parallel: devices that share one copy of the model.
+    axis_rules: logical axis to mesh axis.
     cache: its tokens, where they were read already, or extended by new items
       (`NewItems.extend`).
 
@@ -121,7 +126,9 @@ def load_run(
   partitioning.use_compilation_cache()
   cache = load_tokens(run_dir) if cache is None else cache
   mesh = partitioning.make_mesh(model_parallel)
-  step, params = load_params(run_dir, model, cache, checkpoint, mesh)
+  step, params = load_params(
+    run_dir, model, cache, checkpoint, mesh, axis_rules
+  )
   return Run(
     directory=pathlib.Path(run_dir),
     cache=cache,
@@ -130,6 +137,7 @@ def load_run(
     step=step,
     mesh=mesh,
     trie=trie_of_tokens(cache),
+    axis_rules=axis_rules,
   )
 
 
@@ -154,6 +162,7 @@ def load_params(
   cache: TokenCache,
   checkpoint: str | int,
   mesh: jax.sharding.Mesh,
+  axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
 ) -> tuple[int, PyTree]:
   """Returns the step and the parameters of a checkpoint, on the mesh.
 
@@ -167,7 +176,7 @@ def load_params(
     directory, step=step, inputs={'vocabulary': cache.vocabulary_fingerprint}
   )
   names = ('encoder_input_tokens', 'decoder_input_tokens')
-  with partitioning.partitioned(mesh):
+  with partitioning.partitioned(mesh, axis_rules):
     variables = jax.eval_shape(
       lambda key: model.get_initial_variables(
         key, {name: (mesh.shape['data'], 8) for name in names}
@@ -188,7 +197,7 @@ def load_params(
       f' {expected.get(name, "absent")} here; use the configuration that the'
       ' run was trained with.'
     )
-  shardings = partitioning.parameter_shardings(variables, mesh)
+  shardings = partitioning.parameter_shardings(variables, mesh, axis_rules)
   return step, jax.device_put(params, shardings)
 
 

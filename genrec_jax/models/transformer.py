@@ -19,15 +19,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import partitioning
+from flax.linen.partitioning import with_sharding_constraint as constrain
 from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.models import layers
 from genrec_jax.models.config import REMAT_POLICIES, T5Config
 from genrec_jax.types import PAD_ID, GenrecError
 
-
-def _constrain(x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
-  return partitioning.with_sharding_constraint(x, ('batch', 'length', 'embed'))
+# The residual streams. Inputs have a length that may be cut over devices;
+# targets are short, and decoding takes them token by token.
+ENCODED = ('batch', 'length', 'embed')
+DECODED = ('batch', 'target_length', 'embed')
 
 
 class EncoderLayer(nn.Module):
@@ -45,12 +47,12 @@ class EncoderLayer(nn.Module):
     y = config.attention(dropout, 'attention')(
       y, mask=mask, bias=bias, enable_dropout=enable_dropout
     )
-    x = _constrain(x + dropout(y, enable=enable_dropout))
+    x = constrain(x + dropout(y, enable=enable_dropout), ENCODED)
     y = config.norm('pre_mlp_layer_norm')(x)
     y = layers.MLP(
       config.mlp_dim, config.mlp_activations, dropout, config.dtype, name='mlp'
     )(y, enable_dropout=enable_dropout)
-    return _constrain(x + dropout(y, enable=enable_dropout)), None
+    return constrain(x + dropout(y, enable=enable_dropout), ENCODED), None
 
 
 class DecoderLayer(nn.Module):
@@ -75,17 +77,17 @@ class DecoderLayer(nn.Module):
       enable_dropout=enable_dropout,
       decode=decode,
     )
-    x = _constrain(x + dropout(y, enable=enable_dropout))
+    x = constrain(x + dropout(y, enable=enable_dropout), DECODED)
     y = config.norm('pre_cross_attention_layer_norm')(x)
     y = config.attention(dropout, 'encoder_decoder_attention')(
       y, encoded, mask=cross_mask, enable_dropout=enable_dropout, decode=decode
     )
-    x = _constrain(x + dropout(y, enable=enable_dropout))
+    x = constrain(x + dropout(y, enable=enable_dropout), DECODED)
     y = config.norm('pre_mlp_layer_norm')(x)
     y = layers.MLP(
       config.mlp_dim, config.mlp_activations, dropout, config.dtype, name='mlp'
     )(y, enable_dropout=enable_dropout)
-    return _constrain(x + dropout(y, enable=enable_dropout)), None
+    return constrain(x + dropout(y, enable=enable_dropout), DECODED), None
 
 
 def _apply_stack(
@@ -150,7 +152,9 @@ class Encoder(nn.Module):
     dropout = config.dropout()
     positions = jnp.arange(tokens.shape[1])[None, :]
     bias = config.position_bias(bidirectional=True)(positions, positions)
-    x = _constrain(dropout(self.embedding(tokens), enable=enable_dropout))
+    x = constrain(
+      dropout(self.embedding(tokens), enable=enable_dropout), ENCODED
+    )
     x = _apply_stack(
       EncoderLayer,
       config.num_encoder_layers,
@@ -194,7 +198,9 @@ class Decoder(nn.Module):
     bias = config.position_bias(bidirectional=False)(
       query_positions, key_positions
     )
-    x = _constrain(dropout(self.embedding(tokens), enable=enable_dropout))
+    x = constrain(
+      dropout(self.embedding(tokens), enable=enable_dropout), DECODED
+    )
     x = _apply_stack(
       DecoderLayer,
       config.num_decoder_layers,
@@ -222,8 +228,8 @@ class Decoder(nn.Module):
         name='logits_dense',
       )(x)
     # A block is small and need not divide: every device has all of it.
-    return partitioning.with_sharding_constraint(
-      logits, ('batch', 'length', 'vocab' if block is None else None)
+    return constrain(
+      logits, ('batch', 'target_length', 'vocab' if block is None else None)
     )
 
   def _positions(self, rows: int, length: int, decode: bool):

@@ -27,7 +27,10 @@ from genrec_jax.types import GenrecError
 PyTree = Any
 AxisRules = Sequence[tuple[str, str | None]]
 
-# Tensor parallelism as in T5X; every logical axis that a model may name.
+# Tensor parallelism as in T5X; every logical axis that a model may name. What
+# comes first goes first: an array takes an axis of the mesh once, so with
+# ('embed', 'data') after ('batch', 'data') parameters are cut along their
+# width and activations, which have a batch, are not (gin/meshes/).
 AXIS_RULES: AxisRules = (
   ('batch', 'data'),
   ('vocab', 'model'),
@@ -38,6 +41,7 @@ AXIS_RULES: AxisRules = (
   ('joined_kv', 'model'),
   ('relpos_buckets', None),
   ('length', None),
+  ('target_length', None),
   ('layers', None),
 )
 
@@ -70,8 +74,16 @@ def make_mesh(
 
 
 @contextlib.contextmanager
-def partitioned(mesh: Mesh, rules: AxisRules = AXIS_RULES) -> Iterator[None]:
-  """Lets models constrain their activations by logical axis names."""
+def partitioned(mesh: Mesh, rules: AxisRules | None = None) -> Iterator[None]:
+  """Lets models constrain their activations by logical axis names.
+
+  Args:
+    mesh: the devices.
+    rules: logical axis to mesh axis; by default those of the context, as
+      where a training run measures itself, else AXIS_RULES.
+  """
+  if rules is None:
+    rules = flax_partitioning.get_axis_rules() or AXIS_RULES
   with mesh, flax_partitioning.axis_rules(rules):
     yield
 
@@ -123,8 +135,8 @@ def parameter_shardings(
       if size % cut:
         raise GenrecError(
           f'Parameter {name} has {size} {logical!r}, which cannot be cut over'
-          f' the {cut} devices of mesh axis {physical!r}; lower'
-          ' model_parallel, or change the axis rules.'
+          f' the {cut} devices of mesh axis {physical!r}; change'
+          ' model_parallel, the number of devices or the axis rules.'
         )
     shardings[name] = NamedSharding(mesh, spec)
   return flax.traverse_util.unflatten_dict(shardings, sep='/')

@@ -1,30 +1,69 @@
+import pathlib
+
+import flax.linen.partitioning
+import gin
 import jax
 import numpy as np
 import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from genrec_jax import main
+from genrec_jax.models import transformer
 from genrec_jax.training import optimizers, partitioning, steps
 from genrec_jax.types import GenrecError
 
+MESHES = pathlib.Path(main.__file__).resolve().parent.parent / 'gin/meshes'
+# Of the parameters, over 8 devices.
+PARTS = {'data': 1, 'tensor': 2, 'fsdp': 8, 'fsdp_tensor': 8, 'sequence': 8}
+# Plain SGD: Adam turns rounding of tiny gradients into steps of full size.
+OPTIMIZER = optimizers.chain(
+  optax.sgd(0.5, momentum=0.5), clip_norm=1.0, average_decay=0.9
+)
+
+
+def read_leaf(name):
+  """Returns the arguments that gin/meshes/NAME.gin binds."""
+  gin.clear_config()
+  gin.add_config_file_search_path(str(MESHES.parent))
+  gin.parse_config_file(str(MESHES / f'{name}.gin'))
+  rules = gin.query_parameter('AXIS_RULES/macro.value')
+  devices = gin.query_parameter('MODEL_PARALLEL/macro.value')
+  gin.clear_config()
+  # The tiny model has two heads.
+  return {'axis_rules': rules, 'model_parallel': min(devices, 2)}
+
 
 def run_steps(
-  tiny, *, devices, model_parallel, num_steps=3, accumulation_steps=1, **model
+  tiny,
+  *,
+  devices=8,
+  model_parallel=1,
+  axis_rules=partitioning.AXIS_RULES,
+  num_steps=3,
+  accumulation_steps=1,
+  start=None,
+  **model,
 ):
-  """Returns (losses, parameters) after some steps on a mesh."""
+  """Returns (losses, parameters, state) after some steps on a mesh."""
   mesh = partitioning.make_mesh(model_parallel, jax.devices()[:devices])
   model = tiny.make_model(**model)
   batches = tiny.make_batches()
   losses = []
-  with partitioning.partitioned(mesh):
-    abstract = steps.abstract_state(model, mesh)
-    state = steps.initial_state(model, mesh, abstract, seed=0)
+  with partitioning.partitioned(mesh, axis_rules):
+    abstract = steps.abstract_state(model, mesh, axis_rules)
+    if start is None:
+      state = steps.initial_state(model, mesh, abstract, seed=0)
+    else:
+      state = jax.device_put(
+        start, jax.tree.map(lambda x: x.sharding, abstract)
+      )
     step = steps.make_train_step(
       model, mesh, abstract, seed=0, accumulation_steps=accumulation_steps
     )
     for number in [n for n in range(20) if is_short(batches, n)][:num_steps]:
       batch = partitioning.put_batch(
-        batches.batch(number), partitioning.batch_sharding(mesh)
+        batches.batch(number), partitioning.batch_sharding(mesh, axis_rules)
       )
       state, metrics, finite = step(state, batch)
       assert finite
@@ -37,35 +76,42 @@ def is_short(batches, number):
   return batches.batch(number)['encoder_input_tokens'].shape[1] == 8
 
 
-@pytest.mark.parametrize('model_parallel', [1, 2])
-def test_eight_devices_give_the_losses_of_one(tiny, model_parallel):
-  # Plain SGD: Adam turns rounding of tiny gradients into steps of full size.
-  optimizer = optimizers.chain(optax.sgd(0.5), clip_norm=1.0, average_decay=0.9)
-  expected = run_steps(tiny, devices=1, model_parallel=1, optimizer=optimizer)
+@pytest.fixture(scope='module')
+def start(tiny):
+  state = run_steps(tiny, devices=1, num_steps=0, optimizer=OPTIMIZER)[2]
+  return jax.device_get(state)
+
+
+@pytest.fixture(scope='module')
+def on_one_device(tiny, start):
+  return run_steps(tiny, devices=1, start=start, optimizer=OPTIMIZER)
+
+
+@pytest.mark.parametrize('leaf', sorted(p.stem for p in MESHES.glob('*.gin')))
+def test_eight_devices_give_the_losses_of_one(tiny, start, on_one_device, leaf):
   losses, params, state = run_steps(
-    tiny, devices=8, model_parallel=model_parallel, optimizer=optimizer
+    tiny, **read_leaf(leaf), start=start, optimizer=OPTIMIZER
   )
-  np.testing.assert_allclose(losses, expected[0], rtol=2e-6)
+  np.testing.assert_allclose(losses, on_one_device[0], rtol=2e-6)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6),
     params,
-    expected[1],
+    on_one_device[1],
   )
-  embedding = state.params['token_embedder']['embedding']
-  assert len(embedding.sharding.device_set) == 8
-  rows = 128 // model_parallel
-  assert embedding.addressable_shards[0].data.shape == (rows, 16)
-  average = optimizers.evaluation_params(None, state.opt_state)
-  assert jax.tree.map(lambda x: x.sharding, average) == jax.tree.map(
-    lambda x: x.sharding, state.params
-  )
+  # Parameters, momentum and average: each device holds its part. A table of
+  # relative positions has no width.
+  for tree in (state.params, state.opt_state):
+    whole = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    held = sum(
+      leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree)
+    )
+    assert whole <= held * PARTS[leaf] < 1.2 * whole
 
 
 def test_accumulation_gives_the_update_of_the_whole_batch(tiny):
   # Targets differ in length, so the parts' means must be weighted.
   settings = {
     'devices': 2,
-    'model_parallel': 1,
     'num_steps': 1,
     'dropout_rate': 0.0,
     'optimizer': optax.sgd(0.05),
@@ -76,6 +122,16 @@ def test_accumulation_gives_the_update_of_the_whole_batch(tiny):
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), parts[1], whole[1]
   )
+
+
+def test_an_axis_of_the_mesh_goes_to_the_first_rule():
+  rules = read_leaf('sequence')['axis_rules']
+  spec = flax.linen.partitioning.logical_to_mesh_axes
+  assert spec(transformer.ENCODED, rules) == P('data', 'model', None)
+  assert spec(transformer.DECODED, rules) == P('data', None, None)
+  attended = ('batch', 'length', 'heads', 'kv')
+  assert spec(attended, rules) == P('data', None, 'model', None)
+  assert spec(('embed', 'mlp'), rules) == P('data', 'model')
 
 
 def test_parameters_lie_as_the_rules_say(tiny):
@@ -110,6 +166,10 @@ def test_what_cannot_be_cut_is_refused(tiny):
     partitioning.make_mesh(3)
   with pytest.raises(GenrecError, match=r"rel_embedding has 2 'heads'"):
     steps.abstract_state(tiny.make_model(), partitioning.make_mesh(4))
+  fsdp = read_leaf('fsdp')['axis_rules']
+  mesh = partitioning.make_mesh(devices=jax.devices()[:3])
+  with pytest.raises(GenrecError, match=r"16 'embed'.*the 3 devices"):
+    steps.abstract_state(tiny.make_model(), mesh, fsdp)
   sharding = partitioning.batch_sharding(partitioning.make_mesh())
   with pytest.raises(GenrecError, match='12 rows .* over 8'):
     partitioning.put_batch({'x': np.zeros((12, 2))}, sharding)
