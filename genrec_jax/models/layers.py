@@ -31,6 +31,21 @@ ACTIVATIONS = {
 }
 
 
+def number_elements(shape: Sequence[int]) -> UInt32[Array, '...']:
+  """Returns the index of each element of an array that lies in a row.
+
+  From iotas alone, so that it fuses into what uses it, and needs no reshape
+  of what is cut over devices.
+  """
+  index = jnp.zeros(shape, jnp.uint32)
+  stride = 1
+  for axis in reversed(range(len(shape))):
+    position = lax.broadcasted_iota(jnp.uint32, shape, axis)
+    index = index + position * np.uint32(stride % 2**32)
+    stride *= shape[axis]
+  return index
+
+
 def random_mask(
   key: Key[Array, ''] | UInt32[Array, '2'],
   shape: Sequence[int],
@@ -45,12 +60,7 @@ def random_mask(
   depend on how the array is sharded.
   """
   salt, pepper = jax.random.bits(key, (2,), jnp.uint32)
-  index = jnp.zeros(shape, jnp.uint32)
-  stride = 1
-  for axis in reversed(range(len(shape))):
-    position = lax.broadcasted_iota(jnp.uint32, shape, axis)
-    index = index + position * np.uint32(stride % 2**32)
-    stride *= shape[axis]
+  index = number_elements(shape)
   bits = index + salt
   bits = (bits ^ (bits >> 16)) * np.uint32(0x7FEB352D)
   bits = (bits ^ (bits >> 15) ^ pepper) * np.uint32(0x846CA68B)

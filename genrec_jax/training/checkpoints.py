@@ -5,9 +5,11 @@
     state      {target: params, state: {step, param_states: optimizer state}}
     dataset    the position in the data, JSON
     progress   the best metric so far, JSON
+    checksums  of the state's bits and of the position, JSON
 
 A checkpoint takes its name when it is complete, so that a process killed while
-saving leaves none.
+saving leaves none. One that cannot be read all the same (copied in part, a bad
+disk) is set aside as `unreadable_checkpoint_N`.
 """
 
 from __future__ import annotations
@@ -18,17 +20,27 @@ import logging
 import os
 import pathlib
 import re
+import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import flax.serialization
 import flax.traverse_util
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from genrec_jax import artifacts
+from genrec_jax.training import hosts
+from genrec_jax.training.checkpoint_files import (
+  find_checkpoint,
+  list_checkpoints,
+  progress_file,
+  sort_checkpoints,
+)
+from genrec_jax.training.checksum import checksum
 from genrec_jax.training.steps import TrainState
+from genrec_jax.training.t5x_tree import from_t5x_tree, to_t5x_tree
 from genrec_jax.types import GenrecError, PathLike
 
 PyTree = Any
@@ -90,16 +102,47 @@ class Checkpoints:
       progress: at least 'best_step', which is then kept.
     """
     self._policy.best_step = progress['best_step']
+    tree = to_t5x_tree(state)
     with _disk_errors(self.directory):
       self._manager.save(
         step,
         args=ocp.args.Composite(
-          state=ocp.args.PyTreeSave(to_t5x_tree(state)),
+          state=ocp.args.PyTreeSave(tree),
           dataset=ocp.args.JsonSave(dict(position)),
           progress=ocp.args.JsonSave(dict(progress)),
+          checksums=ocp.args.JsonSave(_checksums(tree, position)),
         ),
         force=True,
       )
+
+  def restore_last(
+    self, abstract: TrainState
+  ) -> tuple[int, TrainState, dict[str, Any], dict[str, Any]] | None:
+    """Returns the step, and what `restore` does, of the last one that is whole.
+
+    Those after it that cannot be read are set aside, with a warning; None if
+    there is none that can.
+
+    Raises:
+      GenrecError: if its arrays are not those of `abstract`.
+    """
+    complete, incomplete = sort_checkpoints(self.directory)
+    for step, missing in incomplete.items():
+      self._set_aside(step, f'it lacks {missing}')
+    for step in reversed(complete):
+      problem = None
+      try:
+        restored = self.restore(abstract, step)
+      except GenrecError:
+        raise
+      except Exception as error:
+        # Whatever a library makes of bytes that are not its own.
+        problem = error
+      if hosts.all_agree(problem is None):
+        return step, *restored
+      told = ' '.join(str(problem or 'another process cannot').split())
+      self._set_aside(step, f'reading it fails: {told[:300]}')
+    return None
 
   def restore(
     self, abstract: TrainState, step: int
@@ -108,9 +151,15 @@ class Checkpoints:
 
     Raises:
       GenrecError: if its arrays are not those of `abstract`.
+      ValueError: if they are not those that were saved.
     """
     tree = to_t5x_tree(abstract)
     self._check_shapes(tree, step)
+    names = ('dataset', 'progress', 'checksums')
+    # T5X, and we of old, write no checksums.
+    names = [
+      n for n in names if (self.directory / f'checkpoint_{step}' / n).exists()
+    ]
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -118,13 +167,24 @@ class Checkpoints:
           tree,
           restore_args=ocp.checkpoint_utils.construct_restore_args(tree),
         ),
-        dataset=ocp.args.JsonRestore(),
-        progress=ocp.args.JsonRestore(),
+        **{name: ocp.args.JsonRestore() for name in names},
       ),
     )
+    saved = restored.get('checksums')
+    found = _checksums(restored['state'], restored['dataset'])
+    if saved not in (None, found):
+      raise ValueError(f'its checksums are {found}, and {saved} were saved')
     self._policy.best_step = restored['progress']['best_step']
     state = from_t5x_tree(restored['state'], abstract)
     return state, restored['dataset'], restored['progress']
+
+  def rewrite_progress(self, step: int, progress: Mapping[str, Any]) -> None:
+    """Replaces the progress of a checkpoint that is complete."""
+    self._policy.best_step = progress['best_step']
+    if jax.process_index() == 0:
+      artifacts.write_text(
+        progress_file(self.directory, step), json.dumps(dict(progress))
+      )
 
   def wait(self) -> None:
     """Waits until what was saved is on disk."""
@@ -143,6 +203,21 @@ class Checkpoints:
       artifacts.write_manifest(
         self.directory, kind='checkpoints', fingerprint='', inputs=inputs
       )
+
+  def _set_aside(self, step: int, reason: str) -> None:
+    name = f'checkpoint_{step}'
+    logging.warning(
+      'Checkpoint %s is passed over: %s. It is kept as unreadable_%s.',
+      self.directory / name,
+      reason,
+      name,
+    )
+    if jax.process_index() == 0:
+      aside = self.directory / f'unreadable_{name}'
+      shutil.rmtree(aside, ignore_errors=True)
+      (self.directory / name).rename(aside)
+    hosts.barrier(f'unreadable_{name}')
+    self._manager.reload()
 
   def _check_shapes(self, tree: PyTree, step: int) -> None:
     saved = _shapes(_metadata(self.directory, step))
@@ -177,61 +252,6 @@ class _LatestAndBest:
       index >= first or checkpoint.step == self.best_step
       for index, checkpoint in enumerate(checkpoints)
     ]
-
-
-def list_checkpoints(directory: PathLike) -> list[int]:
-  """Returns the steps of the complete checkpoints, ascending.
-
-  An incomplete one (copied or deleted in part; Orbax itself leaves none under
-  that name) is passed over with a warning.
-  """
-  steps = []
-  for path in pathlib.Path(directory).glob('checkpoint_*'):
-    match = re.fullmatch(r'checkpoint_(\d+)', path.name)
-    if not match:
-      continue
-    needed = ('_CHECKPOINT_METADATA', 'state/_METADATA', 'state/manifest.ocdbt')
-    missing = [name for name in needed if not (path / name).exists()]
-    if missing:
-      logging.warning(
-        'Checkpoint %s is incomplete (it lacks %s) and is passed over.',
-        path,
-        missing[0],
-      )
-    else:
-      steps.append(int(match.group(1)))
-  return sorted(steps)
-
-
-def find_checkpoint(directory: PathLike, step: str | int = 'best') -> int:
-  """Returns the step of a checkpoint: 'best', 'last', or a number.
-
-  Raises:
-    GenrecError: if there is no such one; the message lists those there are.
-  """
-  directory = pathlib.Path(directory)
-  steps = list_checkpoints(directory)
-  if not steps:
-    raise GenrecError(
-      f'No checkpoint in {directory}; run `genrec train` first, or pass the'
-      ' right directory.'
-    )
-  if step == 'last':
-    return steps[-1]
-  found = _best_step(directory, steps[-1]) if step == 'best' else step
-  if found is None:
-    raise GenrecError(
-      f'No best checkpoint in {directory}: nothing was evaluated while it'
-      " was trained. Pass 'last', or one of the steps"
-      f' {", ".join(map(str, steps))}.'
-    )
-  if found not in steps:
-    raise GenrecError(
-      f'No checkpoint {step if step == found else f"{found} ({step})"} in'
-      f" {directory}; expected 'best', 'last' or one of the steps"
-      f' {", ".join(map(str, steps))}.'
-    )
-  return found
 
 
 def restore_params(
@@ -294,34 +314,6 @@ def check_inputs(directory: PathLike, inputs: Mapping[str, str]) -> None:
     )
 
 
-def to_t5x_tree(state: TrainState) -> PyTree:
-  """Returns the tree of T5X's checkpoints, without empty optimizer states."""
-  optimizer = flax.serialization.to_state_dict(state.opt_state)
-  flat = flax.traverse_util.flatten_dict(optimizer)
-  return {
-    'target': state.params,
-    'state': {
-      'step': state.step,
-      'param_states': flax.traverse_util.unflatten_dict(flat),
-    },
-  }
-
-
-def from_t5x_tree(tree: PyTree, like: TrainState) -> TrainState:
-  """Returns the state whose `to_t5x_tree` is given; `like` is its structure."""
-  optimizer = flax.traverse_util.flatten_dict(
-    flax.serialization.to_state_dict(like.opt_state), keep_empty_nodes=True
-  )
-  saved = flax.traverse_util.flatten_dict(tree['state'].get('param_states', {}))
-  return TrainState(
-    step=tree['state']['step'],
-    params=tree['target'],
-    opt_state=flax.serialization.from_state_dict(
-      like.opt_state, flax.traverse_util.unflatten_dict(optimizer | saved)
-    ),
-  )
-
-
 @contextlib.contextmanager
 def _disk_errors(directory: pathlib.Path) -> Iterator[None]:
   """As `artifacts.disk_errors`, also of TensorStore, which writes arrays."""
@@ -335,10 +327,9 @@ def _disk_errors(directory: pathlib.Path) -> Iterator[None]:
       raise OSError(int(code.group(1)), str(error)) from error
 
 
-def _best_step(directory: pathlib.Path, last: int) -> int | None:
-  # Where Orbax's JsonSave puts the JSON.
-  path = directory / f'checkpoint_{last}' / 'progress' / 'metadata'
-  return json.loads(path.read_text(encoding='utf-8'))['best_step']
+def _checksums(tree: PyTree, position: Mapping[str, Any]) -> dict[str, int]:
+  text = json.dumps(position, sort_keys=True)
+  return {'state': checksum(tree), 'dataset': zlib.crc32(text.encode())}
 
 
 def _metadata(directory: pathlib.Path, step: int) -> PyTree:

@@ -8,14 +8,10 @@ same seed gives the same bits, interrupted or not.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import functools
 import pathlib
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,8 +19,10 @@ import jax
 
 from genrec_jax.training import optimizers, partitioning, steps, writers
 from genrec_jax.training.checkpoints import Checkpoints
-from genrec_jax.training.prefetch import Prefetched, Prefetcher
+from genrec_jax.training.meter import Meter
+from genrec_jax.training.prefetch import Prefetcher
 from genrec_jax.training.settings import keep_settings
+from genrec_jax.training.stopping import Interrupted, StopRequest
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 PyTree = Any
@@ -38,17 +36,19 @@ class Progress:
     best_step: the first step with the best value, None before an evaluation.
     best_value: the highest value of the metric so far.
     stale: evaluations since then.
+    pending: whether a signal broke off the evaluation of this step.
   """
 
   best_step: int | None = None
   best_value: float | None = None
   stale: int = 0
+  pending: bool = False
 
   def after(self, step: int, value: float) -> Progress:
     """Returns the progress after an evaluation."""
     if self.best_value is None or value > self.best_value:
       return Progress(step, value)
-    return dataclasses.replace(self, stale=self.stale + 1)
+    return Progress(self.best_step, self.best_value, self.stale + 1)
 
 
 def train(
@@ -68,6 +68,7 @@ def train(
   model_parallel: int = 1,
   axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
   accumulation_steps: int = 1,
+  initial_params: Callable[[PyTree], PyTree] | None = None,
   inputs: Mapping[str, str] | None = None,
   settings: Mapping[str, Any] | None = None,
   accept_changes: bool = False,
@@ -97,6 +98,8 @@ def train(
     model_parallel: devices that share one copy of the model.
     axis_rules: logical axis to mesh axis.
     accumulation_steps: parts of a batch that are computed one by one.
+    initial_params: from the shapes and shardings of the parameters to those
+      that a run starts from; by default they are drawn.
     inputs: fingerprints of what is trained on; checkpoints of others are
       refused.
     settings: what else made the run, JSON values by name; None for nothing.
@@ -126,20 +129,32 @@ def train(
     abstract = steps.abstract_state(model, mesh, axis_rules)
     batches = make_train_batches()
 
-    start = checkpoints.latest_step() or 0
     for line in keep_settings(
-      checkpoints.directory, settings, step=start, accept=accept_changes
+      checkpoints.directory,
+      settings,
+      step=checkpoints.latest_step() or 0,
+      accept=accept_changes,
     ):
       say(line)
-    if start:
-      state, position, progress = checkpoints.restore(abstract, start)
+    restored = checkpoints.restore_last(abstract)
+    if restored:
+      start, state, position, progress = restored
       progress = Progress(**progress)
       batches.set_state(position)
     else:
-      state = steps.initial_state(model, mesh, abstract, seed=seed)
-      position, progress = batches.get_state(), Progress()
-    patience = early_stopping_patience or float('inf')
-    if start >= num_steps or progress.stale >= patience:
+      start, progress = 0, Progress()
+      params = initial_params and initial_params(abstract.params)
+      state = steps.initial_state(
+        model, mesh, abstract, seed=seed, params=params
+      )
+
+    def is_done(step, progress):
+      patience = early_stopping_patience or float('inf')
+      return not progress.pending and (
+        step >= num_steps or progress.stale >= patience
+      )
+
+    if is_done(start, progress):
       say(f'Training is done: {run_dir} is at step {start}; nothing to do.')
       return progress
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -150,22 +165,47 @@ def train(
       f' {dict(mesh.shape)}'
     )
 
+    log = stack.enter_context(open_writers(run_dir / 'logs', start))
+    meter = Meter(start, num_steps)
+    stop = stack.enter_context(StopRequest())
+
+    def measure(state, step, progress):
+      """Evaluates, and returns the progress; a signal leaves that pending."""
+      try:
+        with stop.interrupting(), meter.paused():
+          params = optimizers.evaluation_params(state.params, state.opt_state)
+          values = dict(evaluate(params, step))
+      except Interrupted:
+        return dataclasses.replace(progress, pending=True)
+      if best_metric not in values:
+        raise unknown_name('best_metric', best_metric, values)
+      progress = progress.after(step, values[best_metric])
+      log(step, 'validation', values)
+      say(
+        f'  validation: {best_metric} {values[best_metric]:.4f} (best'
+        f' {progress.best_value:.4f} at step {progress.best_step})'
+      )
+      return progress
+
+    if progress.pending:
+      progress = dataclasses.replace(progress, pending=False)
+      if evaluate:
+        progress = measure(state, start, progress)
+      checkpoints.rewrite_progress(start, dataclasses.asdict(progress))
     train_step = steps.make_train_step(
       model, mesh, abstract, seed=seed, accumulation_steps=accumulation_steps
     )
-    log = stack.enter_context(open_writers(run_dir / 'logs', start))
-    meter = Meter(start, num_steps)
-    stop = stack.enter_context(watch_signals())
     batches = stack.enter_context(Prefetcher(batches, put))
-
-    for step in range(start + 1, num_steps + 1):
+    step, stopped = start, progress.pending
+    while not (stopped or is_done(step, progress)):
+      step += 1
       batch = meter.wait_for(batches)
       state, metrics, finite = meter.dispatch(train_step, state, batch)
       meter.add(batch, metrics, finite)
 
-      last = step == num_steps or bool(stop)
+      stopped = stop.seen_at(step)
       eval_due = evaluate and is_due(step, eval_period, num_steps)
-      save_due = last or is_due(step, checkpoint_period, num_steps)
+      save_due = stopped or is_due(step, checkpoint_period, num_steps)
       if not (eval_due or save_due or step % log_period == 0):
         continue
 
@@ -178,21 +218,10 @@ def train(
       say(meter.line(row))
 
       if eval_due:
-        with meter.paused():
-          params = optimizers.evaluation_params(state.params, state.opt_state)
-          values = dict(evaluate(params, step))
-        if best_metric not in values:
-          raise unknown_name('best_metric', best_metric, values)
-        progress = progress.after(step, values[best_metric])
-        log(step, 'validation', values)
-        say(
-          f'  validation: {best_metric} {values[best_metric]:.4f} (best'
-          f' {progress.best_value:.4f} at step {progress.best_step})'
-        )
-        save_due |= progress.best_step == step
-        last |= progress.stale >= patience
-
-      if save_due or last:
+        progress = measure(state, step, progress)
+        stopped |= progress.pending
+        save_due |= stopped or progress.best_step == step
+      if save_due or is_done(step, progress):
         with meter.paused():
           checkpoints.save(
             state,
@@ -200,116 +229,17 @@ def train(
             position=batch.position,
             progress=dataclasses.asdict(progress),
           )
-      if last:
-        break
 
     checkpoints.wait()
-    if step < num_steps and progress.stale < patience:
-      name = signal.Signals(stop[0]).name
+    if not is_done(step, progress):
       say(
-        f'Stopped by {name} at step {step}; a checkpoint is saved. Run the'
-        ' same command again to go on.'
+        f'Stopped by {stop.signal.name} at step {step}; a checkpoint is saved.'
+        ' Run the same command again to go on.'
       )
-      raise SystemExit(128 + stop[0])
-    reason = '' if step == num_steps else f' ({progress.stale} evaluations'
-    reason += '' if step == num_steps else f' without a better {best_metric})'
-    say(f'Training is done at step {step}{reason}.')
+      raise SystemExit(128 + stop.signal)
+    reason = f' ({progress.stale} evaluations without a better {best_metric})'
+    say(f'Training is done at step {step}{reason * (step < num_steps)}.')
     return progress
-
-
-class Meter:
-  """Keeps the time and the metrics of the steps since the last row."""
-
-  def __init__(self, step: int, num_steps: int):
-    self._step, self._num_steps = step, num_steps
-    self._shapes = set()
-    self._recent = collections.deque(maxlen=2)
-    self._bad_step = None
-    self._clear()
-
-  def _clear(self) -> None:
-    self._results = []
-    self._examples = self._tokens = 0
-    self._waited = self._compiled = self._excluded = 0.0
-    self._start = time.perf_counter()
-
-  def wait_for(self, batches: Prefetcher) -> Prefetched:
-    """Returns the next batch, counting the time if the devices were idle."""
-    start = time.perf_counter()
-    batch = next(batches)
-    waited = time.perf_counter() - start
-    if not self._recent or self._recent[-1].is_ready():
-      self._waited += waited
-    return batch
-
-  def dispatch(self, train_step, state, batch: Prefetched):
-    """Starts a step; no more than three are under way at a time."""
-    if len(self._recent) == 2:
-      self._recent[0].block_until_ready()
-    start = time.perf_counter()
-    result = train_step(state, batch.arrays)
-    shape = tuple(sorted((k, v.shape) for k, v in batch.arrays.items()))
-    if shape not in self._shapes:
-      # The first call of a shape returns when it is compiled.
-      self._shapes.add(shape)
-      self._compiled += time.perf_counter() - start
-    self._recent.append(result[-1])
-    return result
-
-  def add(self, batch: Prefetched, metrics, finite: jax.Array) -> None:
-    """Counts a step."""
-    self._step += 1
-    self._examples += batch.examples * jax.process_count()
-    self._tokens += batch.tokens * jax.process_count()
-    self._results.append((self._step, metrics, finite))
-
-  @contextlib.contextmanager
-  def paused(self) -> Iterator[None]:
-    """Leaves what is done inside out of the rates."""
-    start = time.perf_counter()
-    yield
-    self._excluded += time.perf_counter() - start
-
-  def row(self) -> dict[str, float]:
-    """Returns the metrics of the steps since the last row, and starts anew."""
-    results = jax.device_get(self._results)
-    self._bad_step = next((n for n, _, ok in results if not ok), None)
-    elapsed = time.perf_counter() - self._start
-    seconds = max(elapsed - self._compiled - self._excluded, 1e-9)
-    merged = functools.reduce(
-      lambda a, b: {name: a[name].merge(b[name]) for name in a},
-      [metrics for _, metrics, _ in results],
-    )
-    row = {
-      **{name: float(metric.compute()) for name, metric in merged.items()},
-      'examples_per_second': self._examples / seconds,
-      'tokens_per_second': self._tokens / seconds,
-      'input_wait': min(self._waited / seconds, 1.0),
-      'seconds_per_step': seconds / len(results),
-      'compile_seconds': self._compiled,
-    }
-    self._clear()
-    return row
-
-  def first_bad_step(self) -> int | None:
-    """Returns the first step of the last row that was not finite."""
-    return self._bad_step
-
-  def line(self, row: Mapping[str, float]) -> str:
-    """Returns a row for people to read."""
-    left = (self._num_steps - self._step) * row['seconds_per_step']
-    width = len(str(self._num_steps))
-    line = (
-      f'step {self._step:{width}}/{self._num_steps}'
-      f'  loss {row["loss"]:.4f}'
-      f'  {row["examples_per_second"]:,.0f} examples/s'
-      f'  {row["tokens_per_second"]:,.0f} tokens/s'
-      f'  input {row["input_wait"]:.0%}'
-      f'  ETA {int(left // 60):02d}:{int(left % 60):02d}'
-    )
-    if row['compile_seconds'] > 0.5:
-      line += f'  (compiled in {row["compile_seconds"]:.1f} s)'
-    return line
 
 
 def learning_rate(model, step: int) -> dict[str, float]:
@@ -361,32 +291,6 @@ def open_writers(directory: pathlib.Path, resumed_step: int) -> Iterator:
       board.write(step, split, metrics)
 
     yield write
-
-
-@contextlib.contextmanager
-def watch_signals() -> Iterator[list[int]]:
-  """Yields a list that gets the number of a SIGTERM or SIGINT.
-
-  A second signal interrupts at once. Only the main thread gets signals.
-  """
-  received = []
-  if threading.current_thread() is not threading.main_thread():
-    yield received
-    return
-
-  def handle(number, frame):
-    del frame
-    if received:
-      raise KeyboardInterrupt
-    received.append(number)
-
-  watched = (signal.SIGTERM, signal.SIGINT)
-  before = {number: signal.signal(number, handle) for number in watched}
-  try:
-    yield received
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)
 
 
 def print_line(line: str) -> None:

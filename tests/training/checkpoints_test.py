@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -29,7 +30,8 @@ def test_the_tree_on_disk_is_t5x(tiny, copied):
   )
   assert int(state.step) == 30
   assert position['next_batch'] == 30
-  assert progress == {'best_step': 15, 'best_value': 0.5, 'stale': 3}
+  expected = {'best_step': 15, 'best_value': 0.5, 'stale': 3}
+  assert progress == expected | {'pending': False}
   metadata = json.loads((copied / 'checkpoint_30/state/_METADATA').read_text())
   names = {
     '/'.join(key['key'] for key in leaf['key_metadata'])
@@ -76,6 +78,38 @@ def test_a_half_written_checkpoint_is_never_taken(tiny, copied, caplog):
   (copied / 'checkpoint_50/state/manifest.ocdbt').unlink()
   assert checkpoints.find_checkpoint(copied, 'last') == 30
   assert 'checkpoint_50 is incomplete' in caplog.text
+
+
+def flip_bit(content):
+  middle = len(content) // 2
+  return (
+    content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
+  )
+
+
+@pytest.mark.parametrize(
+  ('files', 'damage', 'reason'),
+  [
+    ('state/ocdbt.process_0/d/*', lambda b: b[: len(b) // 2], ''),
+    ('state/ocdbt.process_0/d/*', flip_bit, 'checksums|CRC|crc|corrupt|decod'),
+    ('state/_METADATA', lambda b: b'', ''),
+    ('dataset/metadata', lambda b: b.replace(b'30', b'31'), 'checksums'),
+  ],
+)
+def test_a_damaged_checkpoint_is_passed_over_and_named(
+  tiny, copied, caplog, files, damage, reason
+):
+  for path in (copied / 'checkpoint_30').glob(files):
+    path.write_bytes(damage(path.read_bytes()))
+  saved = checkpoints.Checkpoints(copied, keep=2)
+  step, state, position, progress = saved.restore_last(abstract_state(tiny))
+  assert step == position['next_batch'] == int(state.step) == 15
+  assert re.search(f'checkpoint_30 is passed over: .*({reason})', caplog.text)
+  # Its name is free for the checkpoint that takes its place.
+  saved.save(state, step=30, position=position, progress=progress)
+  saved.close()
+  assert checkpoints.list_checkpoints(copied) == [15, 30]
+  assert (copied / 'unreadable_checkpoint_30').is_dir()
 
 
 def test_an_average_is_what_evaluation_gets(tiny, copied):

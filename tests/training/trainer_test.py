@@ -1,4 +1,3 @@
-import json
 import os
 import pathlib
 import random
@@ -10,34 +9,11 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from genrec_jax.data import batches
 from genrec_jax.training import checkpoints, optimizers, writers
 from genrec_jax.types import GenrecError
-
-
-def last_state(run_dir):
-  """All that the last checkpoint holds, as NumPy arrays."""
-  step = checkpoints.find_checkpoint(run_dir / 'checkpoints', 'last')
-  path = run_dir / 'checkpoints' / f'checkpoint_{step}'
-  tree = ocp.PyTreeCheckpointHandler().metadata(path / 'state').tree
-  as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
-  state = ocp.PyTreeCheckpointer().restore(
-    path / 'state', restore_args=jax.tree.map(lambda _: as_numpy, tree)
-  )
-  position = json.loads((path / 'dataset' / 'metadata').read_text())
-  progress = json.loads((path / 'progress' / 'metadata').read_text())
-  return state, position, progress
-
-
-def assert_same_end(run_dir, expected_dir):
-  state, position, progress = last_state(run_dir)
-  expected, expected_position, expected_progress = last_state(expected_dir)
-  assert position == expected_position
-  assert progress == expected_progress
-  jax.tree.map(np.testing.assert_array_equal, state, expected)
 
 
 def deterministic_rows(run_dir):
@@ -59,7 +35,9 @@ def test_a_run_learns_and_keeps_the_latest_and_the_best(undisturbed):
   assert steps == [15, 30]
 
 
-def test_resumed_equals_uninterrupted(tiny, undisturbed, tmp_path, capsys):
+def test_resumed_equals_uninterrupted(
+  tiny, undisturbed, tmp_path, capsys, assert_same_end
+):
   class InterruptedBatches(batches.TrainBatches):
     """Sends what a scheduler sends, when batch 12 is read."""
 
@@ -82,7 +60,7 @@ def test_resumed_equals_uninterrupted(tiny, undisturbed, tmp_path, capsys):
 
 
 def test_a_killed_run_ends_with_the_same_bits(
-  tiny, undisturbed, compilation_cache, tmp_path
+  tiny, undisturbed, compilation_cache, tmp_path, assert_same_end
 ):
   script = pathlib.Path(tiny.__file__)
   command = [sys.executable, script, tmp_path / 'run', compilation_cache]
@@ -147,7 +125,9 @@ def test_what_is_not_finite_names_the_step_and_is_not_saved(tiny, tmp_path):
   assert checkpoints.list_checkpoints(tmp_path / 'checkpoints') == [8]
 
 
-def test_evaluation_gets_the_average_of_the_parameters(tiny, tmp_path):
+def test_evaluation_gets_the_average_of_the_parameters(
+  tiny, tmp_path, last_state
+):
   seen = {}
 
   def evaluate(params, step):
