@@ -12,4 +12,5 @@ without them, from a token cache. In reading order:
   registry       task definitions, and tasks made of them
   requests       examples of what a person passes or types
   online         training batches straight from a task
+  run_tasks      the tasks of a run, for T5X and `seqio_cache_tasks`
 """

@@ -199,7 +199,10 @@ def make_task(
   if templates is None:
     templates = prompts.choose_templates(definition.templates, None)
   vocabulary = data.vocabulary
-  steps = [preprocessors_module.truncate_history(max_history)]
+  # `seqio_cache_tasks` writes what comes before: the examples, with what was
+  # retrieved for them. What is drawn is drawn after it, anew in each epoch.
+  steps = [seqio.CacheDatasetPlaceholder()]
+  steps += [preprocessors_module.truncate_history(max_history)]
   steps += [seqio.map_over_dataset(step) for step in definition.preprocessors]
   shown = {
     part
