@@ -115,14 +115,15 @@ def _choose_slots(
 _NEAR = (slots.RETRIEVED_ITEMS, slots.WANTED)
 _CHOICE = (*USER, slots.CANDIDATES, *_NEAR)
 _RATED = (*ITEM, 'rated_history')
+_JUDGED = (*_RATED, slots.ITEM_RATINGS)
 _WRITTEN = (*ITEM, slots.RETRIEVED_TEXT)
 _DIALOGUE = ('dialogue',)
 # The slots of a task of one's own, by the kind of its answer: none of them
 # shows an answer of that kind.
 _OFFERS = {
   'item': (*_CHOICE, 'target'),
-  'rating': (*_RATED, 'rating'),
-  'yes_no': (*_RATED, slots.OFFERED, 'liked', 'is_next'),
+  'rating': (*_JUDGED, 'rating'),
+  'yes_no': (*_JUDGED, slots.OFFERED, 'liked', 'is_next'),
   'text': (*_RATED, slots.RETRIEVED_TEXT, 'rating', *slots.TEXTS),
   'reply': (*_DIALOGUE, slots.RETRIEVED_TEXT, 'reply'),
 }
@@ -132,8 +133,8 @@ BUILTIN = {
     ('sequential', 'item', _CHOICE, 'target'),
     ('top_n', 'item', _CHOICE, 'target'),
     ('sequential_yes_no', 'yes_no', (*USER, slots.OFFERED), 'is_next'),
-    ('rating', 'rating', _RATED, 'rating'),
-    ('rating_yes_no', 'yes_no', _RATED, 'liked'),
+    ('rating', 'rating', _JUDGED, 'rating'),
+    ('rating_yes_no', 'yes_no', _JUDGED, 'liked'),
     ('explanation', 'text', (*_WRITTEN, 'feature'), 'explanation'),
     ('review', 'text', (*_WRITTEN, 'rating', 'summary'), 'review'),
     ('summary', 'text', (*_WRITTEN, 'rating', 'review'), 'summary'),

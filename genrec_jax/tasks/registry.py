@@ -20,9 +20,10 @@ import seqio
 
 from genrec_jax.data import attributes, splits
 from genrec_jax.data.dataset import Dataset
+from genrec_jax.data.item_ratings import ratings_of_others
 from genrec_jax.data.mixtures import mixing_rates
 from genrec_jax.data.splits import Split
-from genrec_jax.data.token_cache import PARTS, TokenCache
+from genrec_jax.data.token_cache import PARTS, Ragged, TokenCache
 from genrec_jax.ids.item_ids import ItemIds, TokenLayout
 from genrec_jax.tasks import dialogues, metrics, prompts, retrieved, sources
 from genrec_jax.tasks import preprocessors as preprocessors_module
@@ -35,6 +36,7 @@ from genrec_jax.tasks.definitions import (
 from genrec_jax.tasks.prompts import Slot, Template
 from genrec_jax.tasks.slots import (
   CANDIDATES,
+  ITEM_RATINGS,
   OFFERED,
   RETRIEVED_ITEMS,
   RETRIEVED_TEXT,
@@ -105,6 +107,9 @@ class TaskData:
     if any(prompts.uses(template, [WANTED]) for template in templates):
       for part, examples in parts.items():
         more[part][WANTED] = self.wishes(examples, wanted)
+    if any(prompts.uses(template, [ITEM_RATINGS]) for template in templates):
+      for part, examples in parts.items():
+        more[part][ITEM_RATINGS] = self.item_ratings(examples)
     if definition.of_dialogues:
       return sources.dialogues_source(
         parts,
@@ -115,6 +120,10 @@ class TaskData:
       )
     columns = definition.needed_columns(templates)
     return sources.interactions_source(self.dataset, parts, columns, more)
+
+  def item_ratings(self, examples: sources.Examples) -> Ragged:
+    """Returns the last train ratings of each target by other users."""
+    return ratings_of_others(self.dataset, self.split, examples)
 
   def wishes(
     self, examples: sources.Examples | sources.DialogueTargets, column: str

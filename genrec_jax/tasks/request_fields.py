@@ -17,6 +17,7 @@ FILLED_FROM = {
   'candidates': ('candidates',),
   'item': ('item',),
   'title': ('item',),
+  'item_ratings': ('item',),
   'offered': ('item',),
   'rating': ('rating',),
   'wanted': ('wanted',),

@@ -49,6 +49,7 @@ from genrec_jax.tasks.slots import (
   CANDIDATES,
   COLUMNS,
   HISTORIES,
+  ITEM_RATINGS,
   OFFERED,
   RETRIEVED_TEXT,
   TEXTS,
@@ -313,6 +314,12 @@ class RequestReader:
       known = splits.examples_at(self.data.dataset, np.array([place.row]))
       if WANTED in shown:
         more[WANTED] = self.data.wishes(known, self._wanted)
+    if place.user is None:
+      # Whoever stands in the first row of the table is somebody else.
+      nobody = np.full(len(known), NOBODY, np.int32)
+      known = dataclasses.replace(known, user=nobody)
+    if ITEM_RATINGS in shown:
+      more[ITEM_RATINGS] = self.data.item_ratings(known)
     retrieving = shown & {*prompts.RETRIEVED}
     # Texts are found by those of the interaction that is asked about.
     by_text = RETRIEVED_TEXT in shown and shown & {*TEXTS}
@@ -324,10 +331,6 @@ class RequestReader:
       if slot in prompts.RETRIEVED or place.row is None:
         raise unfillable(definition, template, slot)
     if retrieving:
-      if place.user is None:
-        # Whoever stands in the first row of the table is somebody else.
-        nobody = np.full(len(known), NOBODY, np.int32)
-        known = dataclasses.replace(known, user=nobody)
       found = retrieved.retrieve(
         self.data,
         definition,

@@ -25,6 +25,7 @@ CANDIDATES = 'candidates'  # the slot of items to choose from, and its feature
 OFFERED = 'offered'  # the slot of an item to say yes or no to, and its feature
 RETRIEVED_ITEMS = 'retrieved_items'  # slots and features, see retrieved.py
 RETRIEVED_TEXT = 'retrieved_text'
+ITEM_RATINGS = 'item_ratings'  # slot and feature: the stars others gave
 LIKED = 4.0  # stars from which on a user likes an item, as the field has it
 YES, NO = 'yes', 'no'
 HISTORIES = ('history', 'rated_history', 'profile')  # slots of items before
@@ -144,6 +145,13 @@ def rated_history_slot(example, tokens, seed):
   return tf.concat([items, tf.cast(ratings, items.dtype)], axis=1).flat_values
 
 
+def item_ratings_slot(example, tokens, seed):
+  """The last stars that other users gave the item, oldest first."""
+  del seed
+  ratings = tokens.text(spell_ratings(example[ITEM_RATINGS]))
+  return tf.cast(ratings.flat_values, tf.int32)
+
+
 def rating_slot(example, tokens, seed):
   """How many stars, as a number."""
   del seed
@@ -211,6 +219,7 @@ SLOTS: dict[str, SlotFunction] = {
   'item': item_slot,
   'title': title_slot,
   'rated_history': rated_history_slot,
+  ITEM_RATINGS: item_ratings_slot,
   'rating': rating_slot,
   'liked': liked_slot,
   OFFERED: offered_slot,

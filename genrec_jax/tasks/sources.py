@@ -156,11 +156,17 @@ def interactions_source(
 def _tell_apart(features: Mapping[str, Ragged | list[str]]):
   """Returns the runs among features, and those of one value an example."""
   runs = {
-    name: (run.values.astype(np.int32), run.offsets[:-1], run.offsets[1:])
+    name: (_narrow(run.values), run.offsets[:-1], run.offsets[1:])
     for name, run in features.items()
     if isinstance(run, Ragged)
   }
   return runs, {n: v for n, v in features.items() if n not in runs}
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+  """Returns whole numbers as int32; others are stars, in float32."""
+  whole = np.issubdtype(values.dtype, np.integer)
+  return values.astype(np.int32 if whole else np.float32)
 
 
 def dialogues_source(

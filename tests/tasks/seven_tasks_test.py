@@ -10,6 +10,7 @@ import sentencepiece
 from genrec_jax.data import dialogue_split, simulator, splits
 from genrec_jax.data.audit import LeakError
 from genrec_jax.data.dataset import Dataset
+from genrec_jax.data.item_ratings import ratings_of_others
 from genrec_jax.data.texts import MENTION
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.ids.item_ids import ItemIds, TokenLayout
@@ -138,6 +139,21 @@ def test_a_history_is_shown_with_its_ratings(run):
     expected += run.vocabulary.encode_text(f'{ratings[place]:g}')
   expected += items[run.dataset.item[row]].tolist()
   assert examples.inputs[5].tolist() == expected
+
+
+def test_what_others_gave_the_item_is_shown(make_run, tmp_path):
+  run = make_run(tmp_path, ['rating'], templates=['others'])
+  examples = splits.examples_at(
+    run.dataset, np.flatnonzero(run.split.part == splits.TEST)
+  )
+  others = ratings_of_others(run.dataset, run.split, examples)
+  number = int(np.argmax(others.lengths))
+  prompt = run.vocabulary.decode(
+    run.cache.examples('rating', 'test').inputs[number]
+  )
+  told = ''.join(f'{stars:g}' for stars in others[number])
+  assert others.lengths[number] > 2
+  assert f'Others gave{told}to' in prompt
 
 
 def test_the_item_offered_is_the_next_one_half_of_the_time(run):
