@@ -176,7 +176,7 @@ class _Search:
       values, cache = self.tokens_to_logits(
         state.token.reshape(-1, 1), cache, block
       )
-      logits = self._level_logits(values, alphabet, len(state.token), block)
+      logits = self._level_logits(values, alphabet, state.token.shape[0], block)
     score, node, parent, code = self.trie.expand(
       number,
       logits,
@@ -237,7 +237,7 @@ class _Search:
       for place, code in enumerate(codes):
         alphabet = self.trie.levels[depth + place].alphabet
         logits = self._level_logits(
-          values[:, place : place + 1], alphabet, len(node), None
+          values[:, place : place + 1], alphabet, node.shape[0], None
         )
         score = logits.base(score) + logits.of_codes(code[..., None])[..., 0]
     return score, node, jnp.concatenate([state.path, known_BMT[..., 1:]], -1)

@@ -186,7 +186,7 @@ class LevelFilter:
     beam_BX = jnp.where(
       holds_BMX.any(axis=1), jnp.argmax(holds_BMX, axis=1), node.shape[1]
     )
-    request_BX = jnp.arange(len(node))[:, None]
+    request_BX = jnp.arange(node.shape[0])[:, None]
     return jnp.broadcast_to(request_BX, beam_BX.shape), beam_BX
 
 

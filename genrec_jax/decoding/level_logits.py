@@ -116,9 +116,9 @@ class LevelLogits:
     if beam is None:
       gathered = take_along(self.values, column)
     else:
-      flat = self.values.reshape(len(code), -1)
+      flat = self.values.reshape(code.shape[0], -1)
       column += beam[..., None] * self.values.shape[-1]
-      gathered = take_along(flat, column.reshape(len(code), -1))
+      gathered = take_along(flat, column.reshape(code.shape[0], -1))
       gathered = gathered.reshape(code.shape)
       padding = None if padding is None else take_along(padding, beam)
     gathered = gathered.astype(jnp.float32)

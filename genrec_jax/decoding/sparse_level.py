@@ -162,9 +162,9 @@ class Sparse:
         among = jnp.where(legal_BCc, logit_BCc, -jnp.inf)
         base_BM -= _logsumexp_by_beam(among, beam_BC, node.shape[1])
       value_BCc = of_beam(base_BM) + logit_BCc
-      code_BS = code_BCc.reshape(len(node), -1)
+      code_BS = code_BCc.reshape(node.shape[0], -1)
     value_BCc = jnp.where(legal_BCc, value_BCc, -jnp.inf)
-    child_BS = child_BCc.reshape(len(node), -1)
+    child_BS = child_BCc.reshape(node.shape[0], -1)
     value_BS = level_filter.of_children(
       value_BCc.reshape(child_BS.shape),
       child_BS,
@@ -210,8 +210,8 @@ def _logsumexp_by_beam(
   num_beams: int,
 ) -> Float32[Array, 'B M']:
   """Returns the logsumexp of the values of each beam; 0 where it has none."""
-  request_B1 = jnp.arange(len(value_BCc))[:, None]
-  lowest = jnp.full((len(value_BCc), num_beams), -jnp.inf)
+  request_B1 = jnp.arange(value_BCc.shape[0])[:, None]
+  lowest = jnp.full((value_BCc.shape[0], num_beams), -jnp.inf)
   highest_BM = lowest.at[request_B1, beam_BC].max(value_BCc.max(axis=-1))
   highest_BM = jnp.where(highest_BM > -jnp.inf, highest_BM, 0.0)
   shifted = jnp.exp(value_BCc - take_along(highest_BM, beam_BC)[..., None])
