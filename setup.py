@@ -40,6 +40,12 @@ TEXT = [
   'sentencepiece>=0.2',
 ]
 
+# `genrec export --format=hugging_face` and `genrec import` of such files.
+EXPORT = ['safetensors>=0.5', 'sentencepiece>=0.2']
+
+# What loads such an export; its tests are skipped where it is not installed.
+HF = ['safetensors>=0.5', 'torch>=2.4', 'transformers>=5']
+
 REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
 
 TEST = [
@@ -78,6 +84,7 @@ setuptools.setup(
     'genrec_jax.data.readers',
     'genrec_jax.decoding',
     'genrec_jax.evaluation',
+    'genrec_jax.exchange',
     'genrec_jax.ids',
     'genrec_jax.measuring',
     'genrec_jax.models',
@@ -103,10 +110,12 @@ setuptools.setup(
     'tasks': TASKS + TEXT,
     'text': TEXT,
     'report': REPORT,
+    'export': EXPORT,
+    'hf': HF,
     'beam': BEAM,
     'bench': BENCH,
-    'all': TASKS + TEXT + REPORT,
-    'test': TASKS + TEXT + REPORT + TEST,
+    'all': TASKS + TEXT + REPORT + EXPORT,
+    'test': TASKS + TEXT + REPORT + EXPORT + TEST,
   },
   entry_points={'console_scripts': ['genrec = genrec_jax.main:main']},
 )

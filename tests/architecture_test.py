@@ -26,6 +26,7 @@ ORDER = (
   'answering',
   'measuring',
   'reporting',
+  'exchange',
   'tasks',
   'commands',
   'main',

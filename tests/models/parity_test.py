@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
+from genrec_jax.exchange.t5_names import from_hugging_face
 from genrec_jax.models import layers
 from genrec_jax.models.encoder_decoder import EncoderDecoder
 from genrec_jax.models.transformer import T5Config, Transformer
@@ -22,40 +23,6 @@ CHOICES = {
     mlp_activations=('gelu', 'linear'), logits_via_embedding=False
   ),
 }
-ENCODER = {
-  'layer.0.SelfAttention': 'attention',
-  'layer.0.layer_norm': 'pre_attention_layer_norm',
-  'layer.1.DenseReluDense': 'mlp',
-  'layer.1.layer_norm': 'pre_mlp_layer_norm',
-}
-DECODER = {
-  'layer.0.SelfAttention': 'self_attention',
-  'layer.0.layer_norm': 'pre_self_attention_layer_norm',
-  'layer.1.EncDecAttention': 'encoder_decoder_attention',
-  'layer.1.layer_norm': 'pre_cross_attention_layer_norm',
-  'layer.2.DenseReluDense': 'mlp',
-  'layer.2.layer_norm': 'pre_mlp_layer_norm',
-}
-DENSE = {'q': 'query', 'k': 'key', 'v': 'value', 'o': 'out'}
-
-
-def translate(name, weight):
-  """Returns our name and orientation of a weight of Hugging Face."""
-  if name == 'shared.weight':
-    return 'token_embedder/embedding', weight
-  if name == 'lm_head.weight':
-    return 'decoder/logits_dense/kernel', weight.T
-  stack, *rest = name.removesuffix('.weight').split('.')
-  if rest == ['final_layer_norm']:
-    return f'{stack}/{stack}_norm/scale', weight
-  if rest[-1] == 'relative_attention_bias':
-    return f'{stack}/relpos_bias/rel_embedding', weight.T
-  sublayers = ENCODER if stack == 'encoder' else DECODER
-  sublayer = sublayers['.'.join(rest[2:5])]
-  path = f'{stack}/layers_{rest[1]}/{sublayer}'
-  if len(rest) == 5 and rest[-1] == 'layer_norm':
-    return f'{path}/scale', weight
-  return f'{path}/{DENSE.get(rest[-1], rest[-1])}/kernel', weight.T
 
 
 @pytest.fixture(scope='module')
@@ -75,7 +42,7 @@ def variant(request, golden):
   }
   params = unflatten_dict(
     dict(
-      translate(name.removeprefix('weights/'), value)
+      from_hugging_face(name.removeprefix('weights/'), value)
       for name, value in arrays.items()
       if name.startswith('weights/')
     ),

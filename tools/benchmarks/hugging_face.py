@@ -1,7 +1,4 @@
-"""Our weights in Hugging Face's T5, in an interpreter of its own.
-
-The mapping of names is the inverse of the one in tests/models/parity_test.py.
-"""
+"""Our weights in Hugging Face's T5, in an interpreter of its own."""
 
 import json
 import pathlib
@@ -11,71 +8,9 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from genrec_jax.exchange.hugging_face import hugging_face_config
+from genrec_jax.exchange.t5_names import to_hugging_face, unstack_layers
 from genrec_jax.types import GenrecError
-
-ENCODER = {
-  'attention': 'layer.0.SelfAttention',
-  'pre_attention_layer_norm': 'layer.0.layer_norm',
-  'mlp': 'layer.1.DenseReluDense',
-  'pre_mlp_layer_norm': 'layer.1.layer_norm',
-}
-DECODER = {
-  'self_attention': 'layer.0.SelfAttention',
-  'pre_self_attention_layer_norm': 'layer.0.layer_norm',
-  'encoder_decoder_attention': 'layer.1.EncDecAttention',
-  'pre_cross_attention_layer_norm': 'layer.1.layer_norm',
-  'mlp': 'layer.2.DenseReluDense',
-  'pre_mlp_layer_norm': 'layer.2.layer_norm',
-}
-DENSE = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
-
-
-def to_hugging_face(name: str, weight: np.ndarray) -> tuple[str, np.ndarray]:
-  """Returns Hugging Face's name and orientation of a weight of ours."""
-  if name == 'token_embedder/embedding':
-    return 'shared.weight', weight
-  if name == 'decoder/logits_dense/kernel':
-    return 'lm_head.weight', weight.T
-  stack, place, *rest = name.split('/')
-  if place == f'{stack}_norm':
-    return f'{stack}.final_layer_norm.weight', weight
-  if place == 'relpos_bias':
-    return (
-      f'{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight',
-      weight.T,
-    )
-  sublayers = ENCODER if stack == 'encoder' else DECODER
-  path = f'{stack}.block.{place.removeprefix("layers_")}.{sublayers[rest[0]]}'
-  if rest[-1] == 'scale':
-    return f'{path}.weight', weight
-  return f'{path}.{DENSE.get(rest[1], rest[1])}.weight', weight.T
-
-
-def hugging_face_config(config) -> dict:
-  """Returns the arguments of `transformers.T5Config` for a model of ours."""
-  gated = {('relu',): 'relu', ('gelu', 'linear'): 'gated-gelu'}
-  if config.scan_layers or config.mlp_activations not in gated:
-    raise GenrecError(
-      f'Got scan_layers={config.scan_layers} and mlp_activations='
-      f'{config.mlp_activations}, expected no scan and one of {list(gated)};'
-      ' choose another model, or leave --hf_python out.'
-    )
-  return {
-    'vocab_size': config.vocab_size,
-    'd_model': config.emb_dim,
-    'd_kv': config.head_dim,
-    'num_heads': config.num_heads,
-    'd_ff': config.mlp_dim,
-    'num_layers': config.num_encoder_layers,
-    'num_decoder_layers': config.num_decoder_layers,
-    'feed_forward_proj': gated[config.mlp_activations],
-    'tie_word_embeddings': config.logits_via_embedding,
-    'relative_attention_num_buckets': config.relative_attention_num_buckets,
-    'relative_attention_max_distance': config.relative_attention_max_distance,
-    'decoder_start_token_id': 0,
-    'pad_token_id': 0,
-    'eos_token_id': 1,
-  }
 
 
 class HuggingFace:
@@ -101,7 +36,7 @@ class HuggingFace:
       item_tokens: int [N, L], of one length.
       num_threads: that it may use.
     """
-    weights = flatten_dict(jax.device_get(params), sep='/')
+    weights = unstack_layers(flatten_dict(jax.device_get(params), sep='/'))
     np.savez(
       directory / 'weights.npz',
       **dict(to_hugging_face(*entry) for entry in weights.items()),
