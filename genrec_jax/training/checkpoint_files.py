@@ -77,6 +77,8 @@ def sort_checkpoints(
 
 def _best_step(directory: pathlib.Path, last: int) -> int | None:
   path = progress_file(directory, last)
+  if not path.exists():  # T5X wrote it
+    return None
   return json.loads(path.read_text(encoding='utf-8'))['best_step']
 
 

@@ -69,7 +69,7 @@ class Checkpoints:
     if keep < 1:
       raise GenrecError(f'Got keep={keep}, expected at least 1 checkpoint.')
     self.directory = pathlib.Path(directory).absolute()
-    self._open_manifest(dict(inputs or {}))
+    open_manifest(self.directory, dict(inputs or {}))
     self._policy = _LatestAndBest(keep)
     with artifacts.disk_errors(self.directory):
       self._manager = ocp.CheckpointManager(
@@ -117,7 +117,7 @@ class Checkpoints:
 
   def restore_last(
     self, abstract: TrainState
-  ) -> tuple[int, TrainState, dict[str, Any], dict[str, Any]] | None:
+  ) -> tuple[int, TrainState, dict[str, Any] | None, dict[str, Any]] | None:
     """Returns the step, and what `restore` does, of the last one that is whole.
 
     Those after it that cannot be read are set aside, with a warning; None if
@@ -146,8 +146,11 @@ class Checkpoints:
 
   def restore(
     self, abstract: TrainState, step: int
-  ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
+  ) -> tuple[TrainState, dict[str, Any] | None, dict[str, Any]]:
     """Returns (state, position, progress) of a checkpoint.
+
+    One that T5X wrote has no position that we could read: it is None, and no
+    step is the best.
 
     Raises:
       GenrecError: if its arrays are not those of `abstract`.
@@ -155,11 +158,13 @@ class Checkpoints:
     """
     tree = to_t5x_tree(abstract)
     self._check_shapes(tree, step)
-    names = ('dataset', 'progress', 'checksums')
-    # T5X, and we of old, write no checksums.
-    names = [
-      n for n in names if (self.directory / f'checkpoint_{step}' / n).exists()
-    ]
+    path = self.directory / f'checkpoint_{step}'
+    names = []
+    if (path / 'progress').exists() or (path / 'checksums').exists():
+      names += ['dataset', 'progress']
+    # We of old wrote none.
+    if (path / 'checksums').exists():
+      names += ['checksums']
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -171,12 +176,14 @@ class Checkpoints:
       ),
     )
     saved = restored.get('checksums')
-    found = _checksums(restored['state'], restored['dataset'])
+    position = restored.get('dataset')
+    found = _checksums(restored['state'], position)
     if saved not in (None, found):
       raise ValueError(f'its checksums are {found}, and {saved} were saved')
-    self._policy.best_step = restored['progress']['best_step']
+    progress = restored.get('progress') or {'best_step': None}
+    self._policy.best_step = progress['best_step']
     state = from_t5x_tree(restored['state'], abstract)
-    return state, restored['dataset'], restored['progress']
+    return state, position, progress
 
   def rewrite_progress(self, step: int, progress: Mapping[str, Any]) -> None:
     """Replaces the progress of a checkpoint that is complete."""
@@ -195,14 +202,6 @@ class Checkpoints:
     """Waits, and lets the directory go."""
     with _disk_errors(self.directory):
       self._manager.close()
-
-  def _open_manifest(self, inputs: dict[str, str]) -> None:
-    if (self.directory / artifacts.MANIFEST).exists():
-      check_inputs(self.directory, inputs)
-    elif jax.process_index() == 0:
-      artifacts.write_manifest(
-        self.directory, kind='checkpoints', fingerprint='', inputs=inputs
-      )
 
   def _set_aside(self, step: int, reason: str) -> None:
     name = f'checkpoint_{step}'
@@ -295,6 +294,20 @@ def restore_params(
   return flax.traverse_util.unflatten_dict(
     {path[start:]: array for path, array in flat.items()}
   )
+
+
+def open_manifest(directory: PathLike, inputs: Mapping[str, str]) -> None:
+  """Checks the inputs of a directory of checkpoints, or writes them there.
+
+  Raises:
+    GenrecError: if the checkpoints there were trained on others.
+  """
+  if (pathlib.Path(directory) / artifacts.MANIFEST).exists():
+    check_inputs(directory, inputs)
+  elif jax.process_index() == 0:
+    artifacts.write_manifest(
+      directory, kind='checkpoints', fingerprint='', inputs=dict(inputs)
+    )
 
 
 def check_inputs(directory: PathLike, inputs: Mapping[str, str]) -> None:

@@ -5,15 +5,12 @@ T5X is imported late, by who is called by it.
 
 from __future__ import annotations
 
-import pathlib
 from typing import Any
 
-import jax
 import optax
 
-from genrec_jax import artifacts
 from genrec_jax.data.token_cache import TokenCache
-from genrec_jax.training.checkpoints import check_inputs
+from genrec_jax.training.checkpoints import open_manifest
 from genrec_jax.types import PathLike
 
 PyTree = Any
@@ -63,15 +60,8 @@ def keep_config(
   """
   from t5x import gin_utils
 
-  model_dir = pathlib.Path(model_dir)
-  inputs = {
-    'tokens': cache.fingerprint,
-    'vocabulary': cache.vocabulary_fingerprint,
-  }
-  if (model_dir / artifacts.MANIFEST).exists():
-    check_inputs(model_dir, inputs)
-  elif jax.process_index() == 0:
-    artifacts.write_manifest(
-      model_dir, kind='checkpoints', fingerprint='', inputs=inputs
-    )
+  open_manifest(
+    model_dir,
+    {'tokens': cache.fingerprint, 'vocabulary': cache.vocabulary_fingerprint},
+  )
   gin_utils.summarize_gin_config(model_dir, summary_writer, step)

@@ -140,7 +140,10 @@ def train(
     if restored:
       start, state, position, progress = restored
       progress = Progress(**progress)
-      batches.set_state(position)
+      if position is None:
+        say(f'T5X wrote checkpoint {start}: the batches start from the first.')
+      else:
+        batches.set_state(position)
     else:
       start, progress = 0, Progress()
       params = initial_params and initial_params(abstract.params)
