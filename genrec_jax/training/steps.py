@@ -63,17 +63,35 @@ def abstract_state(
 
 
 def initial_state(
-  model, mesh: Mesh, abstract: TrainState, *, seed: int
+  model,
+  mesh: Mesh,
+  abstract: TrainState,
+  *,
+  seed: int,
+  params: PyTree | None = None,
 ) -> TrainState:
-  """Returns the state before the first step, each shard made in its place."""
+  """Returns the state before the first step, each shard made in its place.
+
+  Args:
+    model: has `get_initial_variables`, `optimizer_def`.
+    mesh: the devices.
+    abstract: the state's shapes and shardings.
+    seed: of the parameters that are drawn.
+    params: those to start from instead, sharded as `abstract` has them.
+  """
   optimizer = _optimizer(model)
 
-  def init(key):
-    variables = _initial_variables(model, mesh, key)
-    params = flax.core.unfreeze(variables['params'])
+  def start(params):
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-  return jax.jit(init, out_shardings=_shardings(abstract))(_keys(seed)[0])
+  def draw(key):
+    variables = _initial_variables(model, mesh, key)
+    return start(flax.core.unfreeze(variables['params']))
+
+  shardings = _shardings(abstract)
+  if params is not None:
+    return jax.jit(start, out_shardings=shardings, donate_argnums=0)(params)
+  return jax.jit(draw, out_shardings=shardings)(_keys(seed)[0])
 
 
 def make_train_step(
