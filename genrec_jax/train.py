@@ -121,8 +121,9 @@ def train(
 
   Writes `<run_dir>/checkpoints` and `<run_dir>/logs` (metrics.jsonl, and event
   files for TensorBoard). Starts from `<run_dir>/initial_params` where `genrec
-  import` put them, else from parameters that are drawn. Stopped in any way, the same command goes on from the
-  last checkpoint and ends with the same bits; finished, it does nothing.
+  import` put them, else from parameters that are drawn. Stopped in any way,
+  the same command goes on from the last checkpoint and ends with the same bits;
+  finished, it does nothing.
 
   Args:
     run_dir: the run directory.
