@@ -56,9 +56,11 @@ TEST = [
   'ruff>=0.9',
 ]
 
-# `genrec count_cooccurrences`, for what one machine cannot hold. Not in 'test':
-# it brings older versions of protobuf and pyarrow along.
-BEAM = ['apache-beam>=2.60']
+# `genrec count_cooccurrences` and, with 'tasks', `seqio_cache_tasks`, for what
+# one machine cannot hold. Not in 'test': it brings older versions of protobuf
+# and pyarrow along, and sentencepiece after 0.2.1 wants a newer protobuf.
+# google-crc32c is what Beam writes TFRecords with.
+BEAM = ['apache-beam>=2.60', 'google-crc32c>=1.5', 'sentencepiece<=0.2.1']
 
 # The peers of tools/benchmarks/id_peers.py; nothing else needs them.
 BENCH = ['faiss-cpu>=1.9', 'scikit-learn>=1.5']

@@ -18,6 +18,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+import seqio
+
 from genrec_jax.answering.run import load_tokens
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.tasks import registry
@@ -55,9 +57,10 @@ def register(
   """
   run_dir = pathlib.Path(run_dir).absolute()
   name = name or re.sub(r'\W', '_', run_dir.name)
-  if _registered.get(name) == run_dir:
+  known = f'{name}_all' in seqio.MixtureRegistry.names()
+  if known and _registered.get(name) == run_dir:
     return __name__
-  if name in _registered:
+  if known and name in _registered:
     raise GenrecError(
       f'The tasks of {run_dir} and of {_registered[name]} would both be called'
       f' {name}_…; pass a name for one of them.'
