@@ -4,16 +4,25 @@ Skipped where torch and transformers are not installed: pip install '.[hf]'.
 """
 
 import dataclasses
+import io
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sentencepiece
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from genrec_jax.exchange import hugging_face, t5_names
+from genrec_jax.answering.items import rank_items
+from genrec_jax.decoding.recommend import take_examples
+from genrec_jax.exchange import hugging_face, t5_names, tokenizer
+from genrec_jax.export import export
+from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.models.encoder_decoder import EncoderDecoder
 from genrec_jax.models.transformer import T5Config, Transformer
+from genrec_jax.tasks.vocabulary import RecommendationVocabulary, count_pieces
 
 REASON = "needs the extra 'hf' (torch, transformers), which is not installed"
 torch = pytest.importorskip('torch', reason=REASON)
@@ -161,3 +170,98 @@ def test_weights_that_pytorch_pickled_are_read(tmp_path):
   assert found.keys() == expected.keys()
   for name, weight in expected.items():
     np.testing.assert_array_equal(found[name], weight)
+
+
+def load_tokenizer(directory, layout, text_model):
+  tokenizer.write_tokenizer(directory, layout, text_model)
+  return transformers.AutoTokenizer.from_pretrained(directory)
+
+
+def test_their_tokenizer_encodes_and_decodes_the_prompts_of_a_run(
+  run, tmp_path
+):
+  text_model = run.cache.text_model.read_bytes()
+  theirs = load_tokenizer(tmp_path, run.layout, text_model)
+  ours = RecommendationVocabulary(run.layout, text_model)
+  assert theirs.pad_token_id == 0 and theirs.eos_token_id == 1
+  for task in run.cache.tasks():
+    examples = run.cache.examples(task, 'validation')
+    for tokens in (examples.inputs[0], examples.targets[0]):
+      tokens = [token for token in tokens.tolist() if token > 1]
+      text = ours.decode(tokens)
+      assert theirs.decode(tokens) == text
+      assert theirs(text)['input_ids'] == ours.encode(text), text
+      if task in ('sequential', 'rating'):  # words and ID tokens alone
+        assert theirs(text)['input_ids'] == tokens
+
+
+def test_their_tokenizer_cuts_text_as_a_model_like_that_of_t5(tmp_path):
+  words = 'The quick brown fox jumps over a lazy dog; ten ﬁne items, please.'
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter([words, *words.split()] * 9),
+    model_writer=model,
+    vocab_size=60,
+    model_type='unigram',
+    hard_vocab_limit=False,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    minloglevel=2,
+  )
+  text_model = model.getvalue()
+  layout = TokenLayout(
+    num_text_tokens=count_pieces(text_model),
+    codebook_sizes=(4, 4),
+    user_codebook_sizes=(5,),
+  )
+  theirs = load_tokenizer(tmp_path, layout, text_model)
+  ours = RecommendationVocabulary(layout, text_model)
+  for text in (words, '  The  ﬁne\tﬀox ', 'Ｔｈｅ日本dog', 'foxes☃☃', ''):
+    assert theirs(text)['input_ids'] == ours.encode_text(text), text
+  # As a template is cut: words and codes one after the other.
+  prompt = 'The dog <u0:3> jumps over <i0:3><i1:0> <i0:2><i1:1>, please.'
+  parts = [part for part in re.split(r'(<\w+:\d>)', prompt) if part]
+  codes = tokenizer.code_pieces(layout)
+  expected = []
+  for part in parts:
+    expected += (
+      [layout.num_text_tokens + codes.index(part)]
+      if part in codes
+      else ours.encode_text(part)
+    )
+  assert theirs(prompt)['input_ids'] == expected
+
+
+def test_their_beams_over_the_catalogue_find_our_items(run, tmp_path):
+  """By the lines of docs/export.md, on what `genrec export` writes."""
+  directory = export(
+    run_dir=run.directory,
+    model=run.model,
+    format='hugging_face',
+    output=tmp_path / 'exported',
+    checkpoint='last',
+  )
+  examples = take_examples(run.cache.examples('sequential', 'test'), range(4))
+  lists = rank_items(run, examples, num_beams=4, exclude_seen=False)
+  ours = RecommendationVocabulary(run.layout, run.cache.text_model.read_bytes())
+  names = {
+    'directory': directory,
+    'prompts': [ours.decode(examples.inputs[row]) for row in range(4)],
+    'num_beams': 4,
+  }
+  docs = pathlib.Path(__file__).parents[2] / 'docs/export.md'
+  snippet = re.search(
+    r'<!-- hugging_face -->\n```python\n(.*?)```', docs.read_text(), re.DOTALL
+  )[1]
+  exec(snippet, names)
+  scores = names['scores'].numpy().reshape(4, 4)
+  np.testing.assert_allclose(scores, lists.scores, atol=1e-4)
+  expected = [run.cache.item_names[item] for item in lists.items.reshape(-1)]
+  # Scores of a model that is hardly trained are near each other.
+  clear = abs(np.diff(lists.scores, axis=1)).min(axis=1) > 1e-4
+  assert clear.any()
+  for row in np.flatnonzero(clear):
+    places = slice(4 * row, 4 * row + 4)
+    assert names['lists'][places] == expected[places]
