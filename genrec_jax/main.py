@@ -36,10 +36,12 @@ PIPELINE = (
   'recommend',
   'report',
 )
-BESIDE = ('add_items', 'count_cooccurrences', 'inspect_ids')
+BESIDE = ('add_items', 'count_cooccurrences', 'export', 'inspect_ids')
 COMMANDS = {
   **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},
-  'try': 'genrec_jax.try_model',  # no module can be named `try`
+  # No module can be named `import` or `try`.
+  'import': 'genrec_jax.import_model',
+  'try': 'genrec_jax.try_model',
 }
 
 
@@ -339,6 +341,7 @@ def _missing_package(
   """Names the extra that installs a missing package."""
   package = (error.name or '').split('.')[0]
   extras = {
+    'safetensors': 'export',
     'seqio': 'tasks',
     'tensorflow': 'tasks',
     'tensorflow_datasets': 'tasks',
