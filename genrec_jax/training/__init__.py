@@ -7,6 +7,7 @@ checkpoints    Orbax checkpoints in T5X's tree; restoring for evaluation
 checkpoint_files  which of them there are, and which is the best
 checksum       one number of all their bits
 t5x_tree       the train state as that tree, and back
+t5x            the optimizer, and the record of a run, as T5X wants them
 prefetch       the next batches, put on the devices by a thread
 stopping       signals: what is saved before a run stops, in every process
 hosts          several processes that do one run together
