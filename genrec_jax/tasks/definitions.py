@@ -117,7 +117,7 @@ _CHOICE = (*USER, slots.CANDIDATES, *_NEAR)
 _RATED = (*ITEM, 'rated_history')
 _JUDGED = (*_RATED, slots.ITEM_RATINGS)
 _WRITTEN = (*ITEM, slots.RETRIEVED_TEXT)
-_DIALOGUE = ('dialogue',)
+_DIALOGUE = ('dialogue', 'mentioned')
 # The slots of a task of one's own, by the kind of its answer: none of them
 # shows an answer of that kind.
 _OFFERS = {

@@ -22,6 +22,7 @@ FILLED_FROM = {
   'rating': ('rating',),
   'wanted': ('wanted',),
   'dialogue': ('dialogue',),
+  'mentioned': ('dialogue',),
   **{name: (name,) for name in TEXTS},
 }
 EXAMPLE_OF = {

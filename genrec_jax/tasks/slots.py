@@ -226,6 +226,7 @@ SLOTS: dict[str, SlotFunction] = {
   'is_next': is_next_slot,
   **{column: text_slot(column) for column in TEXTS},
   'dialogue': run_slot('dialogue'),
+  'mentioned': history_slot,  # each item that a dialogue named once
   'reply': run_slot('reply'),
   RETRIEVED_ITEMS: retrieved_items_slot,
   RETRIEVED_TEXT: run_slot(RETRIEVED_TEXT),

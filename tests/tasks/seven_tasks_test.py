@@ -190,6 +190,21 @@ def test_a_conversation_asks_for_each_item_that_is_named_next(run):
   ]
 
 
+def test_what_a_dialogue_named_is_shown_once_each(make_run, tmp_path):
+  run = make_run(
+    tmp_path, ['conversation'], templates=['mentioned'], max_history=1
+  )
+  examples = run.cache.examples('conversation', 'test')
+  items = run.vocabulary.layout.item_tokens(run.ids.codes)
+  before = run.vocabulary.encode_text('Named so far:')
+  after = run.vocabulary.encode_text('What next?')
+  assert examples.history.lengths.max() > 1
+  for number, history in enumerate(examples.history):
+    named = items[history[-1:]].reshape(-1).tolist()
+    assert len({*history.tolist()}) == len(history)
+    assert examples.inputs[number].tolist() == [*before, *named, *after]
+
+
 def test_a_context_keeps_the_last_turns_that_have_room():
   turns = [np.arange(10, 14), np.arange(20, 23), np.arange(30, 32)]
   marks = [np.array([m]) for m in (1, 2, 3)]
