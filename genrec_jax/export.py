@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.traverse_util
-import jax
 
 from genrec_jax import artifacts
-from genrec_jax.answering.run import Run, load_run, load_tokens
+from genrec_jax.answering.run import Run, load_tokens
+from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.decoding.new_users import read_prompt
+from genrec_jax.decoding.recommend import trie_of_tokens
 from genrec_jax.evaluation import results
 from genrec_jax.exchange import hugging_face, rankings
+from genrec_jax.exchange.architecture import array_shapes, parameter_shapes
 from genrec_jax.exchange.items import (
   read_catalogue,
   read_query_ids,
@@ -22,7 +24,8 @@ from genrec_jax.exchange.items import (
 from genrec_jax.exchange.program import PLATFORMS, write_program
 from genrec_jax.exchange.t5_names import unstack_layers
 from genrec_jax.exchange.tokenizer import write_tokenizer
-from genrec_jax.training.parameters import write_parameters
+from genrec_jax.training.checkpoints import find_checkpoint, restore_params
+from genrec_jax.training.parameters import first_difference, write_parameters
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 FORMATS = ('hugging_face', 't5x', 'program', 'rankings')
@@ -107,7 +110,7 @@ def export(
     return directory
   directory = pathlib.Path(output or run_dir / 'exports' / format)
   cache, item_ids = read_catalogue(run_dir, cache, new_items=new_items)
-  run = load_run(run_dir, model, checkpoint=checkpoint, cache=cache)
+  run = _load(run_dir, model, checkpoint, cache)
   with artifacts.write_directory(directory) as path:
     if format != 't5x':
       write_items(path, cache, item_ids)
@@ -117,9 +120,40 @@ def export(
   return directory
 
 
+def _load(
+  run_dir: pathlib.Path, model, checkpoint: str | int, cache: TokenCache
+) -> Run:
+  """Loads a checkpoint as NumPy arrays: it need not fit on any device.
+
+  Raises:
+    GenrecError: if there is none, or it is of other ids or another model.
+  """
+  directory = run_dir / 'checkpoints'
+  step = find_checkpoint(directory, checkpoint)
+  params = restore_params(
+    directory, step=step, inputs={'vocabulary': cache.vocabulary_fingerprint}
+  )
+  found, expected = array_shapes(params), parameter_shapes(model)
+  name = first_difference(found, expected)
+  if name is not None:
+    raise GenrecError(
+      f'Checkpoint {step} of {directory} is of another model: {name} is'
+      f' {found.get(name, "absent")} there and {expected.get(name, "absent")}'
+      ' here; use the configuration that the run was trained with.'
+    )
+  return Run(
+    directory=run_dir,
+    cache=cache,
+    model=model,
+    params=params,
+    step=step,
+    mesh=None,
+    trie=trie_of_tokens(cache),
+  )
+
+
 def _write_hugging_face(path: pathlib.Path, run: Run) -> None:
   """Writes a T5 with its tokenizer."""
-  params = jax.device_get(run.params)
   text_model = run.cache.text_model
   write_tokenizer(
     path, run.layout, None if text_model is None else text_model.read_bytes()
@@ -132,7 +166,7 @@ def _write_hugging_face(path: pathlib.Path, run: Run) -> None:
   hugging_face.write_model(
     path,
     run.model.module.config,
-    unstack_layers(flax.traverse_util.flatten_dict(params, sep='/')),
+    unstack_layers(flax.traverse_util.flatten_dict(run.params, sep='/')),
     max_new_tokens=longest,
   )
   artifacts.write_manifest(
@@ -146,8 +180,7 @@ def _write_hugging_face(path: pathlib.Path, run: Run) -> None:
 
 def _write_t5x(path: pathlib.Path, run: Run) -> None:
   """Writes a directory of one checkpoint, which this library reads, too."""
-  params = jax.device_get(run.params)
-  write_parameters(path / f'checkpoint_{run.step}', params, step=run.step)
+  write_parameters(path / f'checkpoint_{run.step}', run.params, step=run.step)
   artifacts.write_manifest(
     path, kind='checkpoints', fingerprint='', inputs=_fingerprints(run)
   )
@@ -178,7 +211,11 @@ def _write_program(
 
 
 def _write_rankings(
-  path: pathlib.Path, run_dir: pathlib.Path, cache, split: str, task: str
+  path: pathlib.Path,
+  run_dir: pathlib.Path,
+  cache: TokenCache,
+  split: str,
+  task: str,
 ) -> list[str]:
   """Writes the lists of the last measurement."""
   is_subset = results.measured_tasks(run_dir, split).get(task, False)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import pathlib
 
-import flax.core
 import flax.traverse_util
-import jax
 import numpy as np
 
 from genrec_jax import artifacts, configuration
 from genrec_jax.answering.run import load_tokens
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.exchange import hugging_face, t5x
-from genrec_jax.exchange.architecture import describe_weights, find_model_file
+from genrec_jax.exchange.architecture import (
+  describe_weights,
+  find_model_file,
+  parameter_shapes,
+)
 from genrec_jax.exchange.t5_names import Weights, stack_layers
 from genrec_jax.exchange.vocabulary import check_pieces, extend_tables
 from genrec_jax.training.checkpoints import list_checkpoints
@@ -160,22 +162,12 @@ def _fit(weights: Weights, model, source: pathlib.Path, sizes) -> Weights:
   Raises:
     GenrecError: if they are of another model.
   """
-  names = ('encoder_input_tokens', 'decoder_input_tokens')
-  variables = jax.eval_shape(
-    lambda key: model.get_initial_variables(key, dict.fromkeys(names, (1, 8))),
-    jax.random.PRNGKey(0),
-  )
-  wanted = flax.traverse_util.flatten_dict(
-    flax.core.unfreeze(variables['params']), sep='/'
-  )
-  params = stack_layers(weights, wanted)
-  found, expected = (
-    {name: tuple(array.shape) for name, array in arrays.items()}
-    for arrays in (params, wanted)
-  )
+  expected = parameter_shapes(model)
+  params = stack_layers(weights, expected)
+  found = {name: array.shape for name, array in params.items()}
   name = first_difference(found, expected)
   if name is None:
-    return {name: np.asarray(params[name]) for name in wanted}
+    return {name: np.asarray(params[name]) for name in expected}
   file = find_model_file(sizes, configuration.gin_search_paths())
   bindings = ', '.join(f'{name} = {value!r}' for name, value in sizes.items())
   way_out = (

@@ -12,6 +12,7 @@ import pytest
 
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.exchange import hugging_face
+from genrec_jax.exchange.architecture import parameter_shapes
 from genrec_jax.exchange.t5_names import EMBEDDING, HEAD, unstack_layers
 from genrec_jax.export import export
 from genrec_jax.import_model import import_model
@@ -136,17 +137,11 @@ def foreign(run, tmp_path):
     run.model, mlp_activations=('gelu', 'linear'), logits_via_embedding=False
   )
   config = dataclasses.replace(model.module.config, vocab_size=800)
-  names = ('encoder_input_tokens', 'decoder_input_tokens')
-  shapes = jax.eval_shape(
-    lambda key: EncoderDecoder(Transformer(config)).get_initial_variables(
-      key, dict.fromkeys(names, (1, 4))
-    ),
-    jax.random.PRNGKey(0),
-  )
+  shapes = parameter_shapes(EncoderDecoder(Transformer(config)))
   rng = np.random.default_rng(0)
   weights = {
-    name: rng.normal(size=array.shape).astype(np.float32)
-    for name, array in flatten(dict(shapes['params'])).items()
+    name: rng.normal(size=shape).astype(np.float32)
+    for name, shape in shapes.items()
   }
   directory = tmp_path / 'foreign'
   directory.mkdir()

@@ -1,4 +1,4 @@
-"""What sizes weights have, and which model file of ours describes them."""
+"""The sizes that weights have, that a model has, and that model files say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,27 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import flax.core
+import flax.traverse_util
+import jax
+
 from genrec_jax.exchange.t5_names import EMBEDDING, HEAD, Weights
+
+
+def parameter_shapes(model) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes of a model's parameters, by name."""
+  names = ('encoder_input_tokens', 'decoder_input_tokens')
+  variables = jax.eval_shape(
+    lambda key: model.get_initial_variables(key, dict.fromkeys(names, (1, 8))),
+    jax.random.PRNGKey(0),
+  )
+  return array_shapes(flax.core.unfreeze(variables['params']))
+
+
+def array_shapes(params: Any) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes of a tree of arrays, by name."""
+  flat = flax.traverse_util.flatten_dict(params, sep='/')
+  return {name: tuple(array.shape) for name, array in flat.items()}
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:

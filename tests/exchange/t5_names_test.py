@@ -1,15 +1,12 @@
 """Names of T5's weights, here and in Hugging Face's library."""
 
-import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
 from genrec_jax.exchange import t5_names
+from genrec_jax.exchange.architecture import parameter_shapes
 from genrec_jax.models.encoder_decoder import EncoderDecoder
 from genrec_jax.models.transformer import T5Config, Transformer
-
-NAMES = ('encoder_input_tokens', 'decoder_input_tokens')
 
 
 def shapes_of(**choices):
@@ -24,13 +21,7 @@ def shapes_of(**choices):
     num_decoder_layers=3,
     **choices,
   )
-  model = EncoderDecoder(Transformer(config))
-  variables = jax.eval_shape(
-    lambda key: model.get_initial_variables(key, dict.fromkeys(NAMES, (1, 4))),
-    jax.random.PRNGKey(0),
-  )
-  flat = flatten_dict(dict(variables['params']), sep='/')
-  return {name: array.shape for name, array in flat.items()}
+  return parameter_shapes(EncoderDecoder(Transformer(config)))
 
 
 @pytest.fixture(scope='module')

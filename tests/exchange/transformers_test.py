@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sentencepiece
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from genrec_jax.answering.items import rank_items
 from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.exchange import hugging_face, t5_names, tokenizer
+from genrec_jax.exchange.architecture import parameter_shapes
 from genrec_jax.export import export
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.models.encoder_decoder import EncoderDecoder
@@ -108,14 +109,7 @@ def their_logits_and_greedy(model, inputs):
 
 def our_logits_and_greedy(config, weights, inputs):
   model = EncoderDecoder(Transformer(config))
-  shapes = jax.eval_shape(
-    lambda key: model.get_initial_variables(
-      key,
-      dict.fromkeys(('encoder_input_tokens', 'decoder_input_tokens'), (1, 4)),
-    ),
-    jax.random.PRNGKey(0),
-  )
-  names = flatten_dict(dict(shapes['params']), sep='/')
+  names = parameter_shapes(model)
   params = unflatten_dict(t5_names.stack_layers(weights, names), sep='/')
 
   @jax.jit
