@@ -15,7 +15,19 @@ GIN_HELP = """\
 --run_dir=DIR         the run's directory; every command reads and writes there
 --gin_file=FILE       a gin file (experiments/quickstart.gin); repeatable.
                       Default: config.gin of the run directory, if there
---gin.NAME=VALUE      binds a macro or parameter over the files; repeatable"""
+--gin.NAME=VALUE      binds a macro or parameter over the files; repeatable
+--distributed=auto    joins the processes that a Cloud TPU, SLURM, Open MPI or
+                      Kubernetes has started with this command; they share
+                      the run directory. Or, where nothing tells:
+--coordinator_address=HOST:PORT of the first, --num_processes=N, and
+--process_id=I        which of them this is, from 0"""
+# Of those, what says that there are several processes.
+HOST_FLAGS = (
+  'distributed',
+  'coordinator_address',
+  'num_processes',
+  'process_id',
+)
 
 
 def gin_search_paths() -> list[pathlib.Path]:
@@ -90,3 +102,27 @@ def recorded(
           'bindings': list(bindings),
         },
       )
+
+
+def missing_package(
+  command: str, error: ModuleNotFoundError
+) -> ModuleNotFoundError | GenrecError:
+  """Returns the error that names the extra that installs a missing package."""
+  package = (error.name or '').split('.')[0]
+  extras = {
+    'safetensors': 'export',
+    'seqio': 'tasks',
+    'tensorflow': 'tasks',
+    'tensorflow_datasets': 'tasks',
+    'sentencepiece': 'tasks',
+    'plotly': 'report',
+    'jinja2': 'report',
+    'sklearn': 'report',
+  }
+  if package not in extras:
+    return error
+  return GenrecError(
+    f'`genrec {command}` needs {package}, which is not installed; run'
+    f" pip install 'genrec_jax[{extras[package]}]' (or '.[{extras[package]}]'"
+    ' in a checkout).'
+  )

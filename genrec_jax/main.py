@@ -36,6 +36,7 @@ PIPELINE = (
   'recommend',
   'report',
 )
+TOGETHER = ('train', 'evaluate', 'recommend')  # what several processes share
 BESIDE = ('add_items', 'count_cooccurrences', 'export', 'inspect_ids')
 COMMANDS = {
   **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},
@@ -53,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     return run_command(arguments)
   except GenrecError as error:
-    # gin appends which configurable it was calling; the user need not know.
-    _print_error(str(error).split('\n  In call to configurable')[0])
+    _print_error(str(error))
     return 1
   except BrokenPipeError:
     # Whoever read what is printed (`| head`) has seen enough.
@@ -90,6 +90,37 @@ def run_command(arguments: list[str]) -> int:
     print(command_help(command))
     return 0
   texts, gin_files, bindings = command_line.parse(arguments)
+  joining = {k: texts.pop(k) for k in configuration.HOST_FLAGS if k in texts}
+  if not joining:
+    return run_steps(command, texts, gin_files, bindings)
+  # Late, because it takes seconds.
+  from genrec_jax.training import hosts
+
+  with hosts.joined(joining, _print_error):
+    return run_steps(
+      command, texts, gin_files, bindings, hosts.is_first(), hosts.barrier
+    )
+
+
+def run_steps(
+  command: str,
+  texts: dict[str, str],
+  gin_files: list[str],
+  bindings: list[str],
+  is_first: bool = True,
+  barrier: Callable[[str], None] = lambda step: None,
+) -> int:
+  """Runs a command, or those of the pipeline one after the other.
+
+  Args:
+    command: its name.
+    texts: flags, as they were written.
+    gin_files: gin files.
+    bindings: gin bindings.
+    is_first: whether this is the first of the processes, which does alone
+      what they do not do together.
+    barrier: waits for them all.
+  """
   steps = PIPELINE if command == 'run' else (command,)
   entries = {step: entry_function(step) for step in steps}
   run_dir = texts.pop('run_dir', None)
@@ -116,10 +147,14 @@ def run_command(arguments: list[str]) -> int:
       given['settings'] = bound_values(entries[step]) | {
         f'{step}.{step}.{name}': value for name, value in flags.items()
       }
-    with configuration.recorded(
-      run_dir, step, texts, gin_files, bindings, config
-    ):
+    if is_first:
+      with configuration.recorded(
+        run_dir, step, texts, gin_files, bindings, config
+      ):
+        call(step, configured[step], given)
+    elif step in TOGETHER:
       call(step, configured[step], given)
+    barrier(step)
   return 0
 
 
@@ -150,7 +185,7 @@ def entry_function(command: str) -> Callable[..., Any]:
   try:
     module = importlib.import_module(COMMANDS[command])
   except ModuleNotFoundError as error:
-    raise _missing_package(command, error) from error
+    raise configuration.missing_package(command, error) from error
   return getattr(module, module.__name__.rpartition('.')[2])
 
 
@@ -193,7 +228,7 @@ def configure(
     config = gin.config_str()
     gin.finalize()
   except ModuleNotFoundError as error:
-    raise _missing_package('this configuration', error) from error
+    raise configuration.missing_package('this configuration', error) from error
   except (ValueError, AttributeError, SyntaxError, OSError, KeyError) as error:
     if isinstance(error, GenrecError):
       raise
@@ -286,7 +321,7 @@ def call(command: str, function: Callable[..., Any], flags) -> Any:
   try:
     return function(**keywords)
   except ModuleNotFoundError as error:
-    raise _missing_package(command, error) from error
+    raise configuration.missing_package(command, error) from error
   except RuntimeError as error:
     # gin: "Required bindings for `train` not provided in config: ['X']".
     if 'Required bindings' not in str(error):
@@ -335,30 +370,6 @@ def _gin_error(error: Exception, files: Sequence[str]) -> GenrecError:
   )
 
 
-def _missing_package(
-  command: str, error: ModuleNotFoundError
-) -> ModuleNotFoundError | GenrecError:
-  """Names the extra that installs a missing package."""
-  package = (error.name or '').split('.')[0]
-  extras = {
-    'safetensors': 'export',
-    'seqio': 'tasks',
-    'tensorflow': 'tasks',
-    'tensorflow_datasets': 'tasks',
-    'sentencepiece': 'tasks',
-    'plotly': 'report',
-    'jinja2': 'report',
-    'sklearn': 'report',
-  }
-  if package not in extras:
-    return error
-  return GenrecError(
-    f'`genrec {command}` needs {package}, which is not installed; run'
-    f" pip install 'genrec_jax[{extras[package]}]' (or '.[{extras[package]}]'"
-    ' in a checkout).'
-  )
-
-
 def _first_sentence(module: str) -> str:
   """Returns the first line of a module's docstring without importing it."""
   spec = importlib.util.find_spec(module)
@@ -368,6 +379,8 @@ def _first_sentence(module: str) -> str:
 
 
 def _print_error(text: str) -> None:
+  # gin appends which configurable it was calling; the user need not know.
+  text = text.split('\n  In call to configurable')[0]
   width = min(100, max(60, int(os.environ.get('COLUMNS', 80))))
   print(textwrap.fill(f'genrec: {text}', width), file=sys.stderr)
 

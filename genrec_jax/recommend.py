@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from genrec_jax import artifacts
@@ -179,10 +180,9 @@ def recommend(
     for record in _describe(run, lists, examples, user_ids, top_k, num_trained)
   ]
   path = run_dir / 'recommendations.jsonl'
-  artifacts.write_text(
-    path,
-    ''.join(json.dumps(r, ensure_ascii=False) + '\n' for r in records),
-  )
+  if jax.process_index() == 0:
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    artifacts.write_text(path, ''.join(f'{line}\n' for line in lines))
   table = '\n\n'.join(format_record(record) for record in records)
   inputs = f'{split} inputs' if split else 'the history given'
   catalogue = f'{num_trained:,} items{part}'

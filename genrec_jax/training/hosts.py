@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -19,15 +20,7 @@ from jax.experimental import multihost_utils
 
 from genrec_jax.types import GenrecError
 
-FLAGS = {
-  'distributed': (
-    "'auto': join the processes that a Cloud TPU, SLURM, Open MPI or"
-    ' Kubernetes has started; the run directory is one that all of them see'
-  ),
-  'coordinator_address': 'HOST:PORT of process 0, where nothing tells it',
-  'num_processes': 'how many processes there are, likewise',
-  'process_id': 'which of them this is, from 0, likewise',
-}
+_EXPLICIT = ('coordinator_address', 'num_processes', 'process_id')
 # A process that is silent for so long is lost, and the others stop.
 HEARTBEAT_SECONDS = 30
 # One process may prepare data for hours while the others wait.
@@ -37,79 +30,94 @@ _LOST = re.compile(
 )
 
 
-def take_flags(flags: dict[str, str]) -> dict[str, str | int]:
-  """Removes the flags of this module from a command's, and reads them.
+def read_flags(given: Mapping[str, str]) -> dict[str, str | int]:
+  """Returns what `jax.distributed.initialize` takes, from texts of flags.
 
   Raises:
     GenrecError: if one has no such value, or one of them is missing.
   """
-  given = {name: flags.pop(name) for name in FLAGS if name in flags}
-  detect = given.pop('distributed', 'none')
+  detect = given.get('distributed', 'none')
   if detect not in ('auto', 'none'):
     raise GenrecError(
       f'Got --distributed={detect}, expected auto (join the processes that the'
       ' cluster has started) or none.'
     )
+  settings = {name: given[name] for name in _EXPLICIT if name in given}
   for name in ('num_processes', 'process_id'):
-    if name in given and not given[name].isdecimal():
-      raise GenrecError(f'Got --{name}={given[name]}, expected a whole number.')
-  numbers = {k: int(v) if v.isdecimal() else v for k, v in given.items()}
-  if detect == 'auto':
-    return {'distributed': 'auto', **numbers}
-  missing = [name for name in FLAGS if name not in ('distributed', *given)]
-  if given and missing:
+    if name in settings and not settings[name].isdecimal():
+      raise GenrecError(
+        f'Got --{name}={settings[name]}, expected a whole number.'
+      )
+    settings |= {name: int(settings[name])} if name in settings else {}
+  missing = [name for name in _EXPLICIT if name not in settings]
+  if settings and missing and detect == 'none':
     raise GenrecError(
-      f'Got --{next(iter(given))} without --{missing[0]}; several processes'
-      f' need all of --{", --".join(list(FLAGS)[1:])}, or --distributed=auto.'
+      f'Got --{next(iter(settings))} without --{missing[0]}; several processes'
+      f' need --{", --".join(_EXPLICIT)}, or --distributed=auto.'
     )
-  if given and not 0 <= numbers['process_id'] < numbers['num_processes']:
+  if not missing and settings['process_id'] >= settings['num_processes']:
     raise GenrecError(
-      f'Got --process_id={given["process_id"]}, expected from 0 to'
-      f' num_processes - 1 = {numbers["num_processes"] - 1}.'
+      f'Got --process_id={settings["process_id"]}, expected from 0 to'
+      f' num_processes - 1 = {settings["num_processes"] - 1}.'
     )
-  return numbers
+  return settings
 
 
 @contextlib.contextmanager
 def joined(
-  settings: Mapping[str, str | int], report: Callable[[str], None]
+  flags: Mapping[str, str], report: Callable[[str], None]
 ) -> Iterator[None]:
   """Joins this process with the others while the block runs.
 
-  Must come before JAX looks for devices. Where the block fails, the process
-  ends at once: the others cannot go on without it, and see that it is gone.
+  Must come before JAX looks for devices. What any but the first prints is
+  dropped. Where the block fails, the process ends at once: the others cannot
+  go on without it, and see that it is gone.
 
   Args:
-    settings: what `take_flags` returned; nothing if it is empty.
+    flags: those of the command that speak of processes.
     report: prints an error.
+
+  Raises:
+    GenrecError: if the flags are wrong, or the processes do not come together.
   """
-  if not settings:
+  settings = read_flags(flags)
+  if not settings and flags.get('distributed') != 'auto':
     yield
     return
-  arguments = {k: v for k, v in settings.items() if k != 'distributed'}
   try:
     jax.distributed.initialize(
-      **arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
+      **settings, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
     )
   except (ValueError, RuntimeError) as error:
     raise GenrecError(
-      f'The processes cannot be joined: {error}. Give --coordinator_address,'
-      ' --num_processes and --process_id where no cluster tells them.'
+      f'The processes do not come together: {str(error).splitlines()[0]} Give'
+      f' --{", --".join(_EXPLICIT)} where no cluster tells them.'
     ) from error
   try:
-    yield
-    barrier('end')
+    with contextlib.ExitStack() as stack:
+      if not is_first():
+        nowhere = stack.enter_context(open(os.devnull, 'w'))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+      yield
   except SystemExit:
-    barrier('end')
     jax.distributed.shutdown()
     raise
   except BaseException as error:
     status = _tell(error, report)
     sys.stdout.flush()
     sys.stderr.flush()
+    if is_first():
+      # The others end with a stack trace as soon as it is gone; most mistakes
+      # are found by all, who can say so first.
+      time.sleep(2)
     # Not sys.exit: leaving in good order waits for the others.
     os._exit(status)
   jax.distributed.shutdown()
+
+
+def is_first() -> bool:
+  """Returns whether this process is the one that writes and prints."""
+  return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
@@ -130,7 +138,6 @@ def _tell(error: BaseException, report: Callable[[str], None]) -> int:
   """Reports why a process ends; returns its exit status."""
   which = f'Process {jax.process_index()} of {jax.process_count()}'
   if isinstance(error, GenrecError):
-    # All find the same mistake, and it is told once.
     report(f'{which} stops: {error}')
     return 1
   if isinstance(error, KeyboardInterrupt):

@@ -1,6 +1,6 @@
 """A tiny model and its data, for the tests and for a process of its own.
 
-python tests/training/tiny.py RUN_DIR CACHE_DIR SECONDS_PER_BATCH
+python tests/training/tiny.py RUN_DIR CACHE_DIR SECONDS [CHECKPOINT_PERIOD]
 """
 
 import functools
@@ -36,7 +36,7 @@ def make_model(optimizer=None, *, dropout_rate=0.1, **settings):
 
 
 def make_batches(
-  batch_size=16, bucket_boundaries=(8,), cls=batches.TrainBatches
+  batch_size=16, bucket_boundaries=(8,), cls=batches.TrainBatches, **settings
 ):
   """Targets repeat the last item of the input, so there is much to learn."""
   random = np.random.default_rng(0)
@@ -56,6 +56,7 @@ def make_batches(
     max_input_length=16,
     max_target_length=3,
     bucket_boundaries=bucket_boundaries,
+    **settings,
   )
 
 
@@ -94,4 +95,5 @@ if __name__ == '__main__':
   train(
     sys.argv[1],
     make_train_batches=functools.partial(make_batches, cls=SlowBatches),
+    checkpoint_period=int(sys.argv[4]) if len(sys.argv) > 4 else 10,
   )
