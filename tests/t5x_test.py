@@ -307,8 +307,8 @@ def test_t5x_measures_what_we_do(ours, tmp_path):
   path = tmp_path / 'inference_eval' / f'{TASK}-metrics.jsonl'
   found = json.loads(path.read_text().splitlines()[-1])
   _, examples, lists = we_recommend(shop, num_beams=50)
-  expected = ranking_metrics(lists.items, examples.target, [1, 5, 10, 20, 50])
-  assert expected['recall@50'] > 0
+  expected = ranking_metrics(lists.items, examples.target)
+  assert expected['mrr'] > 0
   for name, value in expected.items():
     assert found[name] == pytest.approx(value), name
 
