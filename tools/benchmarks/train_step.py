@@ -1,11 +1,14 @@
 """Measures training: the jitted step, the input beside it, and the loop.
 
   python tools/benchmarks/train_step.py --run_dir=runs/NAME [--model=tiger]
+    [--t5x_python=.venv-t5x/bin/python]
 
 The run must have been tokenized. The bare step runs over batches that lie on
 the devices already, by bucket and mixed; the loop is the trainer's own over
-the same batches, with reading, metrics and writers. Prints a table, and the
-same as one line of JSON.
+the same batches, with reading, metrics and writers. Where there is an
+interpreter that has T5X (docs/t5x.md), its step runs over the same mixed
+batches, with our model and with its own. Prints a table, and the same as one
+line of JSON.
 """
 
 import argparse
@@ -15,11 +18,13 @@ import json
 import os
 import pathlib
 import platform
+import subprocess
 import tempfile
 import time
 
 import gin
 import jax
+import numpy as np
 
 from genrec_jax import train
 from genrec_jax.training import (
@@ -33,11 +38,11 @@ from genrec_jax.training import (
 GIN_FILES = pathlib.Path(__file__).resolve().parents[2] / 'gin'
 
 
-def make_model(name: str, run_dir: pathlib.Path, optimizer):
-  """Returns the model of gin/models/NAME.gin for the run's vocabulary."""
+def make_model(name: str, vocab_size: int, optimizer):
+  """Returns the model of gin/models/NAME.gin for a vocabulary."""
   gin.parse_config_files_and_bindings(
     [str(GIN_FILES / 'models' / f'{name}.gin')],
-    [f'VOCAB_SIZE = {train.vocab_size(run_dir=run_dir)}'],
+    [f'VOCAB_SIZE = {vocab_size}'],
   )
   model = gin.query_parameter('%MODEL').scoped_configurable_fn()
   model.optimizer_def = optimizer
@@ -59,6 +64,33 @@ def rate(step, state, batches, repeats: int = 3):
   return state, best
 
 
+def rates_of_t5x(
+  python: str, batches, *, model: str, vocab_size: int
+) -> dict[str, float]:
+  """Returns what t5x_worker.py measures on these batches."""
+  worker = pathlib.Path(__file__).with_name('t5x_worker.py')
+  with tempfile.TemporaryDirectory() as directory:
+    path = pathlib.Path(directory) / 'batches.npz'
+    np.savez(
+      path,
+      **{
+        f'{number}/{name}': array
+        for number, batch in enumerate(batches)
+        for name, array in batch.items()
+      },
+    )
+    done = subprocess.run(
+      [
+        *(python, str(worker), str(path)),
+        *(f'--model={model}', f'--vocab_size={vocab_size}'),
+      ],
+      stdout=subprocess.PIPE,
+      text=True,
+      check=True,
+    )
+  return json.loads(done.stdout.splitlines()[-1])
+
+
 def main():
   """Measures all and prints what came out."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -67,6 +99,7 @@ def main():
   parser.add_argument('--batch_size', type=int, default=256)
   parser.add_argument('--num_batches', type=int, default=24)
   parser.add_argument('--num_buckets', type=int, default=5)
+  parser.add_argument('--t5x_python', help='an interpreter that has T5X')
   arguments = parser.parse_args()
   partitioning.use_compilation_cache()
 
@@ -78,9 +111,10 @@ def main():
       num_buckets=arguments.num_buckets,
     )
 
+  vocab_size = train.vocab_size(run_dir=arguments.run_dir)
   model = make_model(
     arguments.model,
-    arguments.run_dir,
+    vocab_size,
     optimizers.adamw(learning_rate=1e-3, weight_decay=0.01),
   )
   batches = make_batches()
@@ -130,6 +164,14 @@ def main():
   with partitioning.partitioned(mesh):
     state, again = rate(step, state, placed)
   results['step, mixed'] = max(results['step, mixed'], again)
+  if arguments.t5x_python:
+    found = rates_of_t5x(
+      arguments.t5x_python,
+      host,
+      model=arguments.model,
+      vocab_size=vocab_size,
+    )
+    results |= {f'T5X, {name}, mixed': value for name, value in found.items()}
 
   print(f'{"":<24}{"examples/s":>12}')
   for name, value in results.items():
