@@ -5,6 +5,7 @@ optimizers     schedules, AdamW, Adafactor; clipping, parameter averages
 steps          the train state and the jitted step that advances it
 checkpoints    Orbax checkpoints in T5X's tree; restoring for evaluation
 checkpoint_files  which of them there are, and which is the best
+parameters     parameters alone: those that a run starts from
 checksum       one number of all their bits
 t5x_tree       the train state as that tree, and back
 t5x            the optimizer, and the record of a run, as T5X wants them
