@@ -1,6 +1,7 @@
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -89,6 +90,45 @@ def test_a_killed_run_ends_with_the_same_bits(
   assert 'Going on at step' in finished.stdout, f'killed after {moment} s'
   assert_same_end(tmp_path / 'run', undisturbed)
   assert deterministic_rows(tmp_path / 'run') == deterministic_rows(undisturbed)
+
+
+def test_kills_while_saving_lose_no_more_than_a_step_or_two(
+  tiny, undisturbed, compilation_cache, tmp_path, assert_same_end
+):
+  """GENREC_KILLS=50 kills oftener than the suite has time for."""
+  script = pathlib.Path(tiny.__file__)
+  command = [sys.executable, script, tmp_path / 'run', compilation_cache]
+  environment = os.environ | {'PYTHONPATH': os.getcwd()}
+  saved = tmp_path / 'run' / 'checkpoints'
+
+  def last_step():
+    steps = checkpoints.list_checkpoints(saved) if saved.exists() else []
+    return max(steps, default=0)
+
+  for _ in range(int(os.environ.get('GENREC_KILLS', '3'))):
+    before = last_step()
+    # A checkpoint each step: it is nearly always saving.
+    killed = subprocess.Popen(
+      [*command, '0.05', '1'],
+      env=environment,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    while last_step() <= before and killed.poll() is None:
+      time.sleep(0.005)
+    time.sleep(random.uniform(0, 0.2))
+    killed.kill()
+    said = killed.communicate()[0]
+    assert f'at step {before} of 30' in said or before == 30, said
+    logged = [int(n) for n in re.findall(r'^step +(\d+)/', said, re.MULTILINE)]
+    # The last row may be of the step whose checkpoint was being written.
+    assert last_step() >= max(logged) - 2, said
+  finished = subprocess.run(
+    [*command, '0', '1'], env=environment, capture_output=True, text=True
+  )
+  assert finished.returncode == 0, finished.stderr
+  assert not list(saved.glob('unreadable_*'))
+  assert_same_end(tmp_path / 'run', undisturbed)
 
 
 def test_a_finished_run_has_nothing_to_do(tiny, undisturbed, capsys):
