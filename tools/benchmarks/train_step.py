@@ -1,15 +1,20 @@
 """Measures training: the jitted step, the input beside it, and the loop.
 
   python tools/benchmarks/train_step.py --run_dir=runs/NAME [--model=tiger]
-    [--t5x_python=.venv-t5x/bin/python]
+    [--t5x_python=.venv-t5x/bin/python] [--hf_python=.venv-hf/bin/python]
 
 The run must have been tokenized. The bare step runs over batches that lie on
 the devices already, by bucket and mixed; the loop is the trainer's own over
 the same batches, with reading, metrics and writers. Where there is an
 interpreter that has T5X (docs/t5x.md), its step runs over the same mixed
-batches, with our model and with its own. Prints a table, and the same as one
-line of JSON.
+batches, with our model and with its own; where there is one that has torch and
+transformers, Hugging Face's T5 of the same sizes, eager and compiled. Prints a
+table, and the same as one line of JSON.
 """
+
+import time
+
+BEGAN = time.perf_counter()
 
 import argparse
 import collections
@@ -20,7 +25,6 @@ import pathlib
 import platform
 import subprocess
 import tempfile
-import time
 
 import gin
 import jax
@@ -35,6 +39,7 @@ from genrec_jax.training import (
   writers,
 )
 
+IMPORTED = time.perf_counter() - BEGAN
 GIN_FILES = pathlib.Path(__file__).resolve().parents[2] / 'gin'
 
 
@@ -64,31 +69,75 @@ def rate(step, state, batches, repeats: int = 3):
   return state, best
 
 
-def rates_of_t5x(
-  python: str, batches, *, model: str, vocab_size: int
-) -> dict[str, float]:
-  """Returns what t5x_worker.py measures on these batches."""
-  worker = pathlib.Path(__file__).with_name('t5x_worker.py')
+def save_batches(path: pathlib.Path, batches) -> None:
+  """Writes batches as arrays named NUMBER/FEATURE, for the workers."""
+  np.savez(
+    path,
+    **{
+      f'{number}/{name}': array
+      for number, batch in enumerate(batches)
+      for name, array in batch.items()
+    },
+  )
+
+
+def run_worker(python: str, script: str, *arguments) -> dict[str, float]:
+  """Returns what the last line that a worker prints says, JSON."""
+  worker = pathlib.Path(__file__).with_name(script)
+  done = subprocess.run(
+    [python, str(worker), *map(str, arguments)],
+    stdout=subprocess.PIPE,
+    text=True,
+    check=True,
+  )
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_peers(arguments, batches, model, vocab_size) -> dict[str, float]:
+  """Returns what T5X and Hugging Face do on these batches, if asked."""
+  found = {}
   with tempfile.TemporaryDirectory() as directory:
     path = pathlib.Path(directory) / 'batches.npz'
-    np.savez(
-      path,
-      **{
-        f'{number}/{name}': array
-        for number, batch in enumerate(batches)
-        for name, array in batch.items()
-      },
-    )
-    done = subprocess.run(
-      [
-        *(python, str(worker), str(path)),
-        *(f'--model={model}', f'--vocab_size={vocab_size}'),
-      ],
-      stdout=subprocess.PIPE,
-      text=True,
-      check=True,
-    )
-  return json.loads(done.stdout.splitlines()[-1])
+    save_batches(path, batches)
+    if arguments.t5x_python:
+      found |= {
+        f'T5X, {name}': value
+        for name, value in run_worker(
+          arguments.t5x_python,
+          't5x_worker.py',
+          path,
+          f'--model={arguments.model}',
+          f'--vocab_size={vocab_size}',
+        ).items()
+      }
+    if arguments.hf_python:
+      from genrec_jax.exchange.hugging_face import hugging_face_config
+
+      settings = pathlib.Path(directory) / 'config.json'
+      config = hugging_face_config(model.module.config)
+      settings.write_text(
+        json.dumps(config | {'dropout_rate': model.module.config.dropout_rate})
+      )
+      found |= {
+        f'Hugging Face, {name}': value
+        for name, value in run_worker(
+          arguments.hf_python, 'hugging_face_training.py', path, settings
+        ).items()
+      }
+  return found
+
+
+def measure_peak(size: int = 2048) -> float:
+  """Returns the FLOP/s of a product of two square matrices, the best of 5."""
+  product = jax.jit(lambda a, b: a @ b)
+  matrix = jax.numpy.ones((size, size), jax.numpy.float32)
+  product(matrix, matrix).block_until_ready()
+  seconds = []
+  for _ in range(5):
+    start = time.perf_counter()
+    product(matrix, matrix).block_until_ready()
+    seconds.append(time.perf_counter() - start)
+  return 2 * size**3 / min(seconds)
 
 
 def main():
@@ -100,6 +149,7 @@ def main():
   parser.add_argument('--num_batches', type=int, default=24)
   parser.add_argument('--num_buckets', type=int, default=5)
   parser.add_argument('--t5x_python', help='an interpreter that has T5X')
+  parser.add_argument('--hf_python', help='one that has torch, transformers')
   arguments = parser.parse_args()
   partitioning.use_compilation_cache()
 
@@ -134,6 +184,10 @@ def main():
     abstract = steps.abstract_state(model, mesh)
     state = steps.initial_state(model, mesh, abstract, seed=0)
     step = steps.make_train_step(model, mesh, abstract, seed=0)
+    start = time.perf_counter()
+    compiled = step.lower(state, placed[0]).compile()
+    seconds = {'import': IMPORTED, 'compile': time.perf_counter() - start}
+    flops = compiled.cost_analysis()['flops']
     for length, of_length in sorted(by_length.items()):
       state, best = rate(step, state, of_length)
       results[f'step, inputs of {length}'] = best
@@ -164,24 +218,39 @@ def main():
   with partitioning.partitioned(mesh):
     state, again = rate(step, state, placed)
   results['step, mixed'] = max(results['step, mixed'], again)
-  if arguments.t5x_python:
-    found = rates_of_t5x(
-      arguments.t5x_python,
-      host,
-      model=arguments.model,
-      vocab_size=vocab_size,
-    )
-    results |= {f'T5X, {name}, mixed': value for name, value in found.items()}
+  peers = run_peers(arguments, host, model, vocab_size)
+  of_first = by_length[placed[0]['encoder_input_tokens'].shape[1]]
+  with partitioning.partitioned(mesh):
+    _, first = rate(step, state, of_first)
+  speed, peak = flops * first / arguments.batch_size, measure_peak()
 
   print(f'{"":<24}{"examples/s":>12}')
   for name, value in results.items():
     print(f'{name:<24}{value:>12,.0f}')
+  for name, value in peers.items():
+    print(f'{name:<44}{value:>12,.1f}')
+  tokens = sum(
+    np.count_nonzero(batch[name])
+    for batch in host
+    for name in ('encoder_input_tokens', 'decoder_target_tokens')
+  )
+  print(
+    f'{tokens / examples * results["step, mixed"]:,.0f} tokens/s;'
+    f' {speed / 1e9:.0f} GFLOP/s by the compiled program, {speed / peak:.0%} of'
+    f' the {peak / 1e9:.0f} of a product of matrices; imported in'
+    f' {seconds["import"]:.1f} s, compiled (or read) in'
+    f' {seconds["compile"]:.1f} s.'
+  )
   share = results['loop'] / results['step, mixed']
   print(f'The loop runs at {share:.1%} of the bare step.')
   facts = {
     'model': arguments.model,
     'batch_size': arguments.batch_size,
     'examples_per_second': {k: round(v, 1) for k, v in results.items()},
+    'peers': peers,
+    'seconds': seconds,
+    'flops_per_second': speed,
+    'peak_flops_per_second': peak,
     'device': jax.devices()[0].device_kind,
     'machine': f'{platform.machine()}, {os.cpu_count()} CPUs',
     'jax': jax.__version__,
