@@ -84,7 +84,12 @@ def partitioned(mesh: Mesh, rules: AxisRules | None = None) -> Iterator[None]:
   """
   if rules is None:
     rules = flax_partitioning.get_axis_rules() or AXIS_RULES
-  with mesh, flax_partitioning.axis_rules(rules):
+  # Flax leaves constraints out where only `with mesh` says what the mesh is;
+  # `jax.set_mesh` would put every array that is made here on all devices.
+  with (
+    jax.sharding.use_abstract_mesh(mesh.abstract_mesh),
+    flax_partitioning.axis_rules(rules),
+  ):
     yield
 
 

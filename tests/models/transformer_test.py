@@ -229,7 +229,7 @@ def test_a_block_of_a_table_in_shards_need_not_divide(params):
     return step(jnp.zeros((2, 1), jnp.int32), cache, range(5, 12))[0]
 
   expected = run(params)
-  with mesh, partitioning.axis_rules(rules):
+  with jax.set_mesh(mesh), partitioning.axis_rules(rules):
     found = jax.jit(run.__wrapped__)(jax.device_put(params, shardings))
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 

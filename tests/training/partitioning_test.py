@@ -134,6 +134,14 @@ def test_an_axis_of_the_mesh_goes_to_the_first_rule():
   assert spec(('embed', 'mlp'), rules) == P('data', 'model')
 
 
+def test_activations_lie_as_the_rules_say():
+  rules, mesh = read_leaf('sequence')['axis_rules'], partitioning.make_mesh(2)
+  x = jax.device_put(np.ones((8, 6, 16)), partitioning.replicated(mesh))
+  with partitioning.partitioned(mesh, rules):
+    lay = jax.jit(lambda x: transformer.constrain(x, transformer.ENCODED))
+    assert lay(x).sharding.spec == P('data', 'model')
+
+
 def test_parameters_lie_as_the_rules_say(tiny):
   mesh = partitioning.make_mesh(2)
   assert mesh.shape == {'data': 4, 'model': 2}
