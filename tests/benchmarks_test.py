@@ -1,5 +1,6 @@
 """The benchmarks: of the search its catalogues and check, of ids the judge."""
 
+import functools
 import pathlib
 
 import jax
@@ -74,3 +75,49 @@ def test_peers_of_ids_are_judged_by_numbers_known_beforehand(monkeypatch):
   )
   assert list(judged['here, lanczos'].values()) == pytest.approx([1, 0])
   assert list(judged['peer'].values()) == pytest.approx([9 / 13, 90])
+
+
+def test_products_and_bytes_are_counted_as_often_as_a_loop_runs(monkeypatch):
+  monkeypatch.syspath_prepend(str(FOLDER))
+  import mesh_traffic
+
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ('x',))
+
+  def lie(*names):
+    return jax.NamedSharding(mesh, jax.P(*names))
+
+  @functools.partial(jax.jit, in_shardings=(lie(None, 'x'), lie(None, 'x')))
+  def run(x, kernels):
+    def layer(x, kernel):
+      return jax.lax.with_sharding_constraint(x @ kernel, lie(None, 'x')), None
+
+    return jax.lax.scan(layer, x, kernels)[0]
+
+  shapes = [
+    jax.ShapeDtypeStruct(shape, np.float32) for shape in ((8, 16), (5, 16, 16))
+  ]
+  found = mesh_traffic.count(run.lower(*shapes).compile().as_text())
+  # Each device has 4 rows of each of 5 kernels and 4 columns of x; it ends
+  # with 4 columns of the sum over devices.
+  assert found.flops == 5 * 2 * 8 * 4 * 16
+  assert found.sent == {'all-reduce over 4': 5 * 2 * 3 / 4 * (8 * 16 * 4)}
+
+
+def test_state_is_predicted_from_what_is_cut(monkeypatch):
+  monkeypatch.syspath_prepend(str(FOLDER))
+  import mesh_memory
+
+  model = mesh_memory.make_model('tiny')
+  variables = mesh_memory.parameters_of(model)
+  count = sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
+  shape = mesh_memory.Shape(rows=32)
+  whole, cut = (
+    mesh_memory.predict(
+      model, variables, mesh_memory.read_rules(leaf), 8, 1, shape
+    )
+    for leaf in ('data', 'fsdp')
+  )
+  assert whole.state == 3 * 4 * count and whole.gradients == 4 * count
+  # All but the tables of relative positions.
+  assert cut.state - whole.state // 8 < 3 * 4 * (2 * 32 * 4)
+  assert whole.saved == cut.saved
