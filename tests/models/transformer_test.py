@@ -81,7 +81,7 @@ def loss_of(model):
 
 
 @pytest.mark.parametrize(
-  ('scan', 'remat'), [(False, 'minimal'), (True, 'none'), (True, 'full')]
+  ('scan', 'remat'), [(False, 'minimal'), (True, 'minimal'), (True, 'full')]
 )
 def test_scan_and_remat_change_no_number(
   params, loss_and_gradient, scan, remat

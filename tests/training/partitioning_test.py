@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 import flax.linen.partitioning
@@ -140,6 +141,22 @@ def test_activations_lie_as_the_rules_say():
   with partitioning.partitioned(mesh, rules):
     lay = jax.jit(lambda x: transformer.constrain(x, transformer.ENCODED))
     assert lay(x).sharding.spec == P('data', 'model')
+
+
+def test_a_bfloat16_model_has_float32_masters_and_moments(tiny):
+  model, mesh = tiny.make_model(), partitioning.make_mesh()
+  config = dataclasses.replace(model.module.config, dtype='bfloat16')
+  model.module = transformer.Transformer(config)
+  batch = tiny.make_batches().batch(0)
+  with partitioning.partitioned(mesh):
+    before = steps.abstract_state(model, mesh)
+    step = steps.make_train_step(model, mesh, before, seed=0)
+    program, (after, _, _) = jax.make_jaxpr(step, return_shape=True)(
+      before, batch
+    )
+  assert 'bf16[' in str(program)
+  leaves = jax.tree.leaves((after.params, after.opt_state))
+  assert {leaf.dtype.name for leaf in leaves} == {'float32', 'int32'}
 
 
 def test_parameters_lie_as_the_rules_say(tiny):
