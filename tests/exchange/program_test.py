@@ -88,8 +88,8 @@ def call_elsewhere(directory, given):
   )[1]
   # The documented call has no mask of items, and this program takes one.
   snippet = snippet.replace(
-    "check['exclude'].astype('int32'))",
-    "check['exclude'].astype('int32'), np.ones(facts['num_items'], bool))",
+    "check['exclude'].astype('int32')",
+    "check['exclude'].astype('int32'), np.ones(facts['num_items'], bool)",
   )
   done = subprocess.run(
     [
