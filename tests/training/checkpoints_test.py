@@ -12,7 +12,6 @@ import pytest
 from genrec_jax.training import checkpoints, optimizers, partitioning, steps
 from genrec_jax.types import GenrecError
 
-
 # Where one array fails, TensorStore's work on others may end when Orbax has
 # closed its event loop.
 AFTER_THE_LOOP = pytest.mark.filterwarnings(
