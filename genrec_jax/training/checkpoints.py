@@ -127,10 +127,8 @@ class Checkpoints:
       GenrecError: if its arrays are not those of `abstract`.
     """
     complete, incomplete = sort_checkpoints(self.directory)
-    for step, missing in incomplete.items():
-      self._set_aside(step, f'it lacks {missing}')
-    for step in reversed(complete):
-      problem = None
+    while complete:
+      step, problem = complete.pop(), None
       try:
         restored = self.restore(abstract, step)
       except GenrecError:
@@ -139,10 +137,15 @@ class Checkpoints:
         # Whatever a library makes of bytes that are not its own.
         problem = error
       if hosts.all_agree(problem is None):
-        return step, *restored
+        break
       told = ' '.join(str(problem or 'another process cannot').split())
       self._set_aside(step, f'reading it fails: {told[:300]}')
-    return None
+    else:
+      step, restored = 0, None
+    # What is left of older ones, deleted in part, bears no name that is needed.
+    for later in (other for other in incomplete if other > step):
+      self._set_aside(later, f'it lacks {incomplete[later]}')
+    return restored and (step, *restored)
 
   def restore(
     self, abstract: TrainState, step: int

@@ -119,6 +119,18 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(
   assert (copied / 'unreadable_checkpoint_30').is_dir()
 
 
+def test_of_incomplete_checkpoints_only_later_ones_are_set_aside(tiny, copied):
+  shutil.copytree(copied / 'checkpoint_30', copied / 'checkpoint_50')
+  for step in (15, 50):
+    (copied / f'checkpoint_{step}' / 'state' / '_METADATA').unlink()
+  saved = checkpoints.Checkpoints(copied, keep=2)
+  assert saved.restore_last(abstract_state(tiny))[0] == 30
+  saved.close()
+  names = {path.name for path in copied.glob('*checkpoint_*')}
+  assert names >= {'checkpoint_30', 'unreadable_checkpoint_50'}
+  assert not names & {'checkpoint_50', 'unreadable_checkpoint_15'}
+
+
 def test_an_average_is_what_evaluation_gets(tiny, copied):
   state, _, _ = checkpoints.Checkpoints(copied).restore(
     abstract_state(tiny), 15
