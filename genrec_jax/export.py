@@ -10,6 +10,7 @@ import flax.traverse_util
 
 from genrec_jax import artifacts
 from genrec_jax.answering.run import Run, load_tokens
+from genrec_jax.answering.source_ids import read_query_ids
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.decoding.new_users import read_prompt
 from genrec_jax.decoding.recommend import trie_of_tokens
@@ -18,7 +19,6 @@ from genrec_jax.exchange import hugging_face, rankings
 from genrec_jax.exchange.architecture import array_shapes, parameter_shapes
 from genrec_jax.exchange.items import (
   read_catalogue,
-  read_query_ids,
   write_items,
 )
 from genrec_jax.exchange.program import PLATFORMS, write_program

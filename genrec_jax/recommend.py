@@ -23,6 +23,7 @@ from genrec_jax.answering.run import (
   load_run,
   load_tokens,
 )
+from genrec_jax.answering.source_ids import read_new_items, read_query_ids
 from genrec_jax.data.token_cache import TokenCache, TokenExamples
 from genrec_jax.decoding.catalogue_views import only_items
 from genrec_jax.decoding.cold_share import check_share, recommend_with_share
@@ -128,7 +129,7 @@ def recommend(
   cache = load_tokens(run_dir)
   task = cache.item_task(task)
   num_trained = len(cache.item_tokens)
-  added = _read_new_items(run_dir, cache) if new_items else None
+  added = read_new_items(run_dir, cache) if new_items else None
   cache = cache if added is None else added.extend(cache)
   if history is not None:
     rows = _find_items(run_dir, cache, added, history)
@@ -137,7 +138,7 @@ def recommend(
   else:
     examples = cache.examples(task, split)
     who = 'dialogue' if task_facts(cache, task).of_dialogues else 'user'
-    user_ids = _read_user_ids(run_dir, who)
+    user_ids = read_query_ids(run_dir, of_dialogues=who == 'dialogue')
     examples = take_examples(
       examples, _find_users(examples, users, user_ids, split, who)
     )
@@ -265,16 +266,6 @@ def _find_users(
   return [last[str(user)] for user in asked]
 
 
-def _read_new_items(
-  run_dir: pathlib.Path, cache: TokenCache
-) -> NewItems | None:
-  """Returns the items that were added to a run; None where none were."""
-  directory = run_dir / 'new_items'
-  if not (directory / artifacts.MANIFEST).exists():
-    return None
-  return NewItems.load(directory, ids=cache.manifest['inputs']['ids'])
-
-
 def _read_allowed(
   run_dir: pathlib.Path, **conditions
 ) -> tuple[np.ndarray, str]:
@@ -369,17 +360,3 @@ def _new_user_codes(
   return cold_start.new_user_codes(
     ItemIds.load(run_dir / 'ids'), taken, scipy.sparse.csr_array(new)
   )
-
-
-def _read_user_ids(run_dir, who: str) -> list[str] | None:
-  """Returns source ids (of dialogues), None where the dataset is not here."""
-  if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
-    return None
-  # Late, because a machine that only decodes needs no Arrow.
-  from genrec_jax.data.dataset import Dataset
-
-  dataset = Dataset.load(run_dir / 'dataset')
-  if who == 'dialogue':
-    starts = dataset.dialogue_offsets[:-1]
-    return dataset.dialogues['dialogue_id'].take(starts).to_pylist()
-  return dataset.users['user_id'].to_pylist()

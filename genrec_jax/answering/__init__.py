@@ -2,6 +2,7 @@
 
 run      a checkpoint with its vocabulary, its trie and its parser
 facts    what is known of a task: what kind of answer it has, and of what
+source_ids  ids of the source, and items that came later
 prompts  tokens as a person reads them, and texts as a model does
 items    lists of items
 choices  ratings and yes or no, by the probabilities of the choices

@@ -6,9 +6,9 @@ import json
 import pathlib
 
 from genrec_jax import artifacts
+from genrec_jax.answering.source_ids import read_new_items
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.token_cache import TokenCache
-from genrec_jax.ids.new_items import NewItems
 from genrec_jax.types import EOS_ID
 
 FILE = 'items.jsonl'
@@ -44,29 +44,11 @@ def read_catalogue(
 
   The ids are None where the run directory has no dataset.
   """
+  new = read_new_items(run_dir, cache) if new_items else None
   added = []
-  if new_items and (run_dir / 'new_items' / artifacts.MANIFEST).exists():
-    new = NewItems.load(
-      run_dir / 'new_items', ids=cache.manifest['inputs']['ids']
-    )
+  if new is not None:
     cache, added = new.extend(cache), new.item_ids
   if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
     return cache, None
   dataset = Dataset.load(run_dir / 'dataset')
   return cache, [*dataset.items['item_id'].to_pylist(), *added]
-
-
-def read_query_ids(
-  run_dir: pathlib.Path, *, of_dialogues: bool
-) -> list[str] | None:
-  """Returns the source's ids of users, or of dialogues.
-
-  None where the run directory has no dataset.
-  """
-  if not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
-    return None
-  dataset = Dataset.load(run_dir / 'dataset')
-  if of_dialogues:
-    starts = dataset.dialogue_offsets[:-1]
-    return dataset.dialogues['dialogue_id'].take(starts).to_pylist()
-  return dataset.users['user_id'].to_pylist()
