@@ -98,9 +98,9 @@ def multiply(
 ) -> Float[Array, '*rows outputs']:
   """Returns `x @ kernel`.
 
-  JAX's own rule writes the kernel's gradient as (dy^T x)^T, for which XLA on
-  a CPU transposes all of dy. Written as x^T dy it is 1.5 to 4 times as fast
-  there, and the same elsewhere.
+  A product over rows makes XLA on a CPU transpose its left side. JAX's own
+  rule for the kernel's gradient has `dy` there; this one has the narrower of
+  `x` and `dy`, 1.1 to 1.3 times as fast a step on one core. The same elsewhere.
   """
   return x @ kernel
 
@@ -112,7 +112,19 @@ def _multiply_forward(x, kernel):
 def _multiply_backward(residuals, dy):
   x, kernel = residuals
   rows = tuple(range(x.ndim - 1))
-  return dy @ kernel.T, lax.dot_general(x, dy, ((rows, rows), ((), ())))
+  over_rows = (rows, rows), ((), ())
+  if kernel.shape[0] > kernel.shape[1]:
+    gradient = _as_written(lax.dot_general(dy, x, over_rows)).T
+  else:
+    gradient = _as_written(lax.dot_general(x, dy, over_rows))
+  return dy @ kernel.T, gradient
+
+
+def _as_written(product: Array) -> Array:
+  """Keeps XLA on a CPU from swapping the sides of a transposed product."""
+  return lax.platform_dependent(
+    product, cpu=lax.optimization_barrier, default=lambda same: same
+  )
 
 
 multiply.defvjp(_multiply_forward, _multiply_backward)

@@ -104,10 +104,10 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics, jax.Array]]:
   """Returns the jitted step (state, batch) -> (state, metrics, finite).
 
-  The state is donated. `finite` is whether loss, gradients and updates are:
-  the new state is only worth keeping if so. The metrics are the model's and
-  the global norm of the gradients. Dropout draws on the seed and the number
-  of the step.
+  The state is donated. `finite` is whether loss, gradients and new parameters
+  are: the new state is only worth keeping if so. The metrics are the model's
+  and the global norm of the gradients. Dropout draws on the seed and the
+  number of the step.
 
   Args:
     model: has `loss_fn`, `optimizer_def`.
@@ -168,7 +168,8 @@ def make_train_step(
       'gradient_norm': clu.metrics.Average(norm, jnp.float32(1)),
     }
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    finite &= jnp.isfinite(optax.global_norm(updates))
+    for leaf in jax.tree.leaves(params):
+      finite &= jnp.isfinite(leaf).all()
     return TrainState(state.step + 1, params, opt_state), metrics, finite
 
   whole = partitioning.replicated(mesh)
