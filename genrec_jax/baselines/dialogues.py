@@ -2,8 +2,9 @@
 
 Baselines for dialogues are those of `protocol`, where a history is what the
 dialogue mentioned so far, in order, and may be recommended again: pass
-exclude_seen=False to `protocol.recommend`. `popularity.Popularity`, fitted on
-the items that train dialogues name, is the other one.
+exclude_seen=False to `protocol.recommend`. `popularity.Popularity` and
+`item_knn.ItemKNN`, fitted on the items that train dialogues name, are others:
+what is named most, and what is named in the same dialogues.
 """
 
 from __future__ import annotations

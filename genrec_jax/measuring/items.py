@@ -13,6 +13,7 @@ from genrec_jax.answering.items import check_lists, rank_items
 from genrec_jax.answering.run import Run
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.dialogues import CopyContext
+from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.baselines.popularity import Popularity
 from genrec_jax.data import splits
 from genrec_jax.data.token_cache import Ragged, TokenExamples
@@ -138,6 +139,8 @@ def measure_conversation(
       ('copy_context', CopyContext(), False),
       ('popularity', Popularity(), False),
       ('popularity, without mentioned', Popularity(), True),
+      ('item_knn', ItemKNN(), False),
+      ('item_knn, without mentioned', ItemKNN(), True),
     ):
       rows[name] = protocol.recommend(
         baseline.fit(*named), turns.history, top_k=width, exclude_seen=exclude
