@@ -16,7 +16,7 @@ from genrec_jax.decoding.new_users import read_prompt
 from genrec_jax.decoding.recommend import trie_of_tokens
 from genrec_jax.evaluation import results
 from genrec_jax.exchange import hugging_face, rankings
-from genrec_jax.exchange.architecture import array_shapes, parameter_shapes
+from genrec_jax.exchange.architecture import abstract_parameters
 from genrec_jax.exchange.items import (
   read_catalogue,
   write_items,
@@ -25,7 +25,7 @@ from genrec_jax.exchange.program import PLATFORMS, write_program
 from genrec_jax.exchange.t5_names import unstack_layers
 from genrec_jax.exchange.tokenizer import write_tokenizer
 from genrec_jax.training.checkpoints import find_checkpoint, restore_params
-from genrec_jax.training.parameters import first_difference, write_parameters
+from genrec_jax.training.parameters import check_shapes, write_parameters
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 FORMATS = ('hugging_face', 't5x', 'program', 'rankings')
@@ -133,14 +133,12 @@ def _load(
   params = restore_params(
     directory, step=step, inputs={'vocabulary': cache.vocabulary_fingerprint}
   )
-  found, expected = array_shapes(params), parameter_shapes(model)
-  name = first_difference(found, expected)
-  if name is not None:
-    raise GenrecError(
-      f'Checkpoint {step} of {directory} is of another model: {name} is'
-      f' {found.get(name, "absent")} there and {expected.get(name, "absent")}'
-      ' here; use the configuration that the run was trained with.'
-    )
+  check_shapes(
+    params,
+    abstract_parameters(model),
+    what=f'Checkpoint {step} of {directory} is of another model',
+    way_out='use the configuration that the run was trained with',
+  )
   return Run(
     directory=run_dir,
     cache=cache,

@@ -9,7 +9,6 @@ import pathlib
 from typing import Any
 
 import flax.core
-import flax.traverse_util
 import jax
 
 from genrec_jax import artifacts
@@ -21,7 +20,8 @@ from genrec_jax.decoding.trie import Trie
 from genrec_jax.evaluation.output_parser import OutputParser
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.training import checkpoints, partitioning
-from genrec_jax.types import GenrecError, PathLike
+from genrec_jax.training.parameters import check_shapes
+from genrec_jax.types import PathLike
 
 PyTree = Any
 # Input lengths that are compiled for answers in text: their time goes into the
@@ -183,20 +183,12 @@ def load_params(
       ),
       jax.random.PRNGKey(0),
     )
-  expected = _shapes(flax.core.unfreeze(variables['params']))
-  found = _shapes(params)
-  if found != expected:
-    name = sorted(
-      name
-      for name in found.keys() | expected.keys()
-      if found.get(name) != expected.get(name)
-    )[0]
-    raise GenrecError(
-      f'Checkpoint {step} of {directory} is of another model: {name} is'
-      f' {found.get(name, "absent")} there and'
-      f' {expected.get(name, "absent")} here; use the configuration that the'
-      ' run was trained with.'
-    )
+  check_shapes(
+    params,
+    flax.core.unfreeze(variables['params']),
+    what=f'Checkpoint {step} of {directory} is of another model',
+    way_out='use the configuration that the run was trained with',
+  )
   shardings = partitioning.parameter_shardings(variables, mesh, axis_rules)
   return step, jax.device_put(params, shardings)
 
@@ -206,8 +198,3 @@ def place_on(mesh: jax.sharding.Mesh):
   return functools.partial(
     partitioning.put_batch, sharding=partitioning.batch_sharding(mesh)
   )
-
-
-def _shapes(params: PyTree) -> dict[str, tuple[int, ...]]:
-  flat = flax.traverse_util.flatten_dict(params, sep='/')
-  return {name: tuple(leaf.shape) for name, leaf in flat.items()}

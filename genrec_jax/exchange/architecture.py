@@ -9,26 +9,25 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.core
-import flax.traverse_util
 import jax
 
 from genrec_jax.exchange.t5_names import EMBEDDING, HEAD, Weights
+from genrec_jax.training.parameters import array_shapes
 
 
-def parameter_shapes(model) -> dict[str, tuple[int, ...]]:
-  """Returns the shapes of a model's parameters, by name."""
+def abstract_parameters(model) -> dict[str, Any]:
+  """Returns the tree of a model's parameters, shapes and types alone."""
   names = ('encoder_input_tokens', 'decoder_input_tokens')
   variables = jax.eval_shape(
     lambda key: model.get_initial_variables(key, dict.fromkeys(names, (1, 8))),
     jax.random.PRNGKey(0),
   )
-  return array_shapes(flax.core.unfreeze(variables['params']))
+  return flax.core.unfreeze(variables['params'])
 
 
-def array_shapes(params: Any) -> dict[str, tuple[int, ...]]:
-  """Returns the shapes of a tree of arrays, by name."""
-  flat = flax.traverse_util.flatten_dict(params, sep='/')
-  return {name: tuple(array.shape) for name, array in flat.items()}
+def parameter_shapes(model) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes of a model's parameters, by name."""
+  return array_shapes(abstract_parameters(model))
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from genrec_jax.training.checkpoint_files import (
   sort_checkpoints,
 )
 from genrec_jax.training.checksum import checksum
+from genrec_jax.training.parameters import check_shapes
 from genrec_jax.training.steps import TrainState
 from genrec_jax.training.t5x_tree import from_t5x_tree, to_t5x_tree
 from genrec_jax.types import GenrecError, PathLike
@@ -222,22 +223,18 @@ class Checkpoints:
     self._manager.reload()
 
   def _check_shapes(self, tree: PyTree, step: int) -> None:
-    saved = _shapes(_metadata(self.directory, step))
-    expected = _shapes(tree)
-    differing = [
-      name
-      for name in sorted(saved.keys() | expected.keys())
-      if saved.get(name) != expected.get(name)
-    ]
-    if differing:
-      name = differing[0]
-      raise GenrecError(
+    check_shapes(
+      _metadata(self.directory, step),
+      tree,
+      what=(
         f'Checkpoint {step} of {self.directory} is of another model or'
-        f' optimizer: {name} is {saved.get(name, "absent")} there and'
-        f' {expected.get(name, "absent")} here ({len(differing)} arrays'
-        ' differ). Use the configuration that the run was started with, or'
-        ' another run_dir.'
-      )
+        ' optimizer'
+      ),
+      way_out=(
+        'use the configuration that the run was started with, or another'
+        ' run_dir'
+      ),
+    )
 
 
 class _LatestAndBest:
@@ -351,8 +348,3 @@ def _checksums(tree: PyTree, position: Mapping[str, Any]) -> dict[str, int]:
 def _metadata(directory: pathlib.Path, step: int) -> PyTree:
   path = directory / f'checkpoint_{step}' / 'state'
   return ocp.PyTreeCheckpointHandler().metadata(path).tree
-
-
-def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
-  flat = flax.traverse_util.flatten_dict(tree, sep='/')
-  return {name: tuple(leaf.shape) for name, leaf in flat.items()}

@@ -127,16 +127,39 @@ def read_initial(run_dir: PathLike, abstract: PyTree) -> PyTree:
   directory = pathlib.Path(run_dir) / INITIAL
   path = directory.absolute() / _FIRST / 'state'
   saved = ocp.PyTreeCheckpointHandler().metadata(path).tree
-  found, expected = (_shapes(tree) for tree in (saved['target'], abstract))
-  name = first_difference(found, expected)
+  check_shapes(
+    saved['target'],
+    abstract,
+    what=f'The parameters in {directory} are of another model',
+    way_out=(
+      'run `genrec import` again with the configuration that is trained, or'
+      f' remove {directory}'
+    ),
+  )
+  return read_parameters(directory / _FIRST, abstract)
+
+
+def check_shapes(
+  found: PyTree, expected: PyTree, *, what: str, way_out: str
+) -> None:
+  """Holds the arrays that were saved against those that are wanted.
+
+  Args:
+    found: arrays, or anything with shapes.
+    expected: the same of the model in hand.
+    what: how the error begins.
+    way_out: how it ends.
+
+  Raises:
+    GenrecError: if a name is missing on either side, or a shape differs.
+  """
+  there, here = array_shapes(found), array_shapes(expected)
+  name = first_difference(there, here)
   if name is not None:
     raise GenrecError(
-      f'The parameters in {directory} are of another model: {name} is'
-      f' {found.get(name, "absent")} there and {expected.get(name, "absent")}'
-      ' here; run `genrec import` again with the configuration that is trained,'
-      f' or remove {directory}.'
+      f'{what}: {name} is {there.get(name, "absent")} there and'
+      f' {here.get(name, "absent")} here; {way_out}.'
     )
-  return read_parameters(directory / _FIRST, abstract)
 
 
 def first_difference(
@@ -153,6 +176,7 @@ def first_difference(
   )
 
 
-def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+def array_shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes of a tree of arrays, by name."""
   flat = flax.traverse_util.flatten_dict(tree, sep='/')
   return {name: tuple(leaf.shape) for name, leaf in flat.items()}
