@@ -25,7 +25,7 @@ from genrec_jax.baselines.popularity import Popularity
 from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.cold_share import check_share
 from genrec_jax.evaluation import results
-from genrec_jax.measuring import watching
+from genrec_jax.measuring import audit, watching
 from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.task import WRITTEN, measure_task
 from genrec_jax.measuring.train_data import TrainData, load_train_data
@@ -80,6 +80,11 @@ def evaluate(
     a reply    the same; which items it names, and how many it would invent
                were it not for the trie
 
+  Before and after, an audit (measuring/audit.py) looks for what would make the
+  numbers worthless: ids or train examples that saw held-out interactions,
+  inputs that hold their target, examples of another part, items listed twice,
+  metrics that scikit-learn finds to be others. What it finds fails the task.
+
   Args:
     run_dir: the run directory.
     model: the model class that the checkpoint is of.
@@ -115,7 +120,8 @@ def evaluate(
 
   Raises:
     GenrecError: if an artefact is missing or does not belong to the others, a
-      task is unknown, or the model gives scores that are not numbers.
+      task is unknown, the model gives scores that are not numbers, or the audit
+      fails.
   """
   if split not in results.SPLITS:
     raise unknown_name('split', split, results.SPLITS)
@@ -261,10 +267,12 @@ def _measure(
   facts: dict[str, Any],
 ) -> dict[str, Any]:
   """Measures one task, writes the result and prints its table."""
+  known = run.facts(task)
+  checks = audit.audit_examples(run, known, split, examples, data)
   start = time.perf_counter()
   measured = measure_task(run, task, examples, settings, data)
   seconds = time.perf_counter() - start
-  known = run.facts(task)
+  checks |= audit.audit_lists(measured, len(run.cache.item_tokens))
   result = {
     'split': split,
     'task': task,
@@ -276,6 +284,7 @@ def _measure(
     'columns': list(measured.columns),
     'lacking': dict(known.lacking),
     'cut': dict(known.cut),
+    'audit': checks,
     **measured.facts,
     **facts,
     'read_out': measured.read_out,

@@ -207,8 +207,8 @@ def describe_decoding(decoding: Mapping[str, Any]) -> str:
 
 
 def _counts(result: Mapping[str, Any]) -> list[str]:
-  """Returns what was left out and what was cut, in words."""
-  return [
+  """Returns what was audited, left out and cut, in words."""
+  return _audited(result) + [
     f'{what}: {", ".join(f"{k} {v:,}" for k, v in counts.items() if v)}.'
     for what, counts in (
       ('Interactions that lack what is asked for', result['lacking']),
@@ -216,3 +216,13 @@ def _counts(result: Mapping[str, Any]) -> list[str]:
     )
     if any(counts.values())
   ]
+
+
+def _audited(result: Mapping[str, Any]) -> list[str]:
+  """Returns which checks of the audit passed, and why others were not made."""
+  # Results of older versions were not audited.
+  checks = result.get('audit', {})
+  passed = [name for name, found in checks.items() if found == 'passed']
+  others = [f'{k}: {v}' for k, v in checks.items() if v != 'passed']
+  told = [f'Audit passed: {", ".join(passed)}'] if passed else []
+  return [f'{"; ".join(told + others)}.'] if checks else []
