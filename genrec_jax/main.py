@@ -37,7 +37,13 @@ PIPELINE = (
   'report',
 )
 TOGETHER = ('train', 'evaluate', 'recommend')  # what several processes share
-BESIDE = ('add_items', 'count_cooccurrences', 'export', 'inspect_ids')
+BESIDE = (
+  'add_items',
+  'compare',
+  'count_cooccurrences',
+  'export',
+  'inspect_ids',
+)
 COMMANDS = {
   **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},
   # No module can be named `import` or `try`.

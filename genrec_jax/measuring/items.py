@@ -82,6 +82,7 @@ def measure_items(
       'user': examples.user,
       'target': examples.target,
       'tied': examples.tied,
+      'history_length': examples.history.lengths,
       'scores': lists.scores,
       **{f'items_{name}': items for name, items in rows.items()},
     },

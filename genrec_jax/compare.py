@@ -1,0 +1,150 @@
+"""Says which differences between models are more than chance."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from genrec_jax import artifacts
+from genrec_jax.evaluation import comparison, ranking, results
+from genrec_jax.evaluation.comparison import Compared
+from genrec_jax.types import GenrecError, PathLike, unknown_name
+
+_LISTS = 'items_'
+_EXAMPLES = ('user', 'target', 'tied')
+Arrays = dict[str, np.ndarray]
+
+
+def compare(
+  *,
+  run_dir: PathLike,
+  seeds: Sequence[PathLike] = (),
+  runs: Sequence[PathLike] = (),
+  task: str = 'sequential',
+  split: str = 'validation',
+  metric: str = 'ndcg@10',
+  num_resamples: int = 5000,
+  seed: int = 0,
+) -> list[Compared]:
+  """Compares a run's model with all that was measured on the same examples.
+
+  These are the floors of its evaluation, what `genrec baselines` measured in
+  the run directory, and the models of other runs. For each of them: the mean
+  difference over examples with its 95 % interval and p-value by the paired
+  bootstrap, corrected for the number of comparisons (Holm 1979), on all
+  examples and on slices: targets with the time of the item before them
+  ('tied'), whose order is arbitrary, and the others; short and long histories,
+  cut at the median. Nothing is measured anew. Prints a table a slice and writes
+  `comparison/<split>/<task>.json`.
+
+  Args:
+    run_dir: the run whose model is compared with the others.
+    seeds: runs of the same configuration with other seeds: its metric is the
+      mean over them, example by example, and their spread is told.
+    runs: runs of other models on the same data.
+    task: whose answer is an item of a user's history.
+    split: 'validation' or 'test'.
+    metric: recall@k, ndcg@k, precision@k, of 1, 5, 10, 20 as far as lists
+      reach, or mrr.
+    num_resamples: of the bootstrap.
+    seed: of the bootstrap.
+
+  Returns:
+    The rows, slice by slice; the first of each is the run's own.
+
+  Raises:
+    GenrecError: if a result is missing, is of a sample or of other examples,
+      has no lists, or the metric is unknown.
+  """
+  run_dir = pathlib.Path(run_dir)
+  seeds, runs = ([v] if isinstance(v, str) else v for v in (seeds, runs))
+  result, own = _read(run_dir, split, task)
+  models = [own, *(_read(path, split, task)[1] for path in seeds)]
+  lists = {'model': [arrays[f'{_LISTS}model'] for arrays in models]}
+  for name, items in own.items():
+    if name.startswith(_LISTS) and name != f'{_LISTS}model':
+      lists[name.removeprefix(_LISTS)] = [items]
+  examples = dict(zip(('', *map(str, seeds)), models))
+  for path in sorted((run_dir / 'baselines' / split).glob('*.npz')):
+    with np.load(path) as file:
+      examples[str(path)] = dict(file)
+    lists[path.stem] = [examples[str(path)]['items']]
+  for path in runs:
+    other = examples[str(path)] = _read(path, split, task)[1]
+    lists[str(path)] = [other[f'{_LISTS}model']]
+  for source, arrays in examples.items():
+    _check_examples(own, arrays, source, run_dir)
+  rows = comparison.compare(
+    {
+      name: np.stack([_values(items, own, metric) for items in of_method])
+      for name, of_method in lists.items()
+    },
+    _slices(own),
+    reference='model',
+    num_resamples=num_resamples,
+    seed=seed,
+  )
+  path = run_dir / 'comparison' / split / f'{task}.json'
+  artifacts.write_json(
+    path,
+    {
+      'metric': metric,
+      'seeds': [str(run_dir), *map(str, seeds)],
+      'num_resamples': num_resamples,
+      'fingerprints': result['fingerprints'],
+      'code': results.describe_code(),
+      'time': results.now(),
+      'rows': [dataclasses.asdict(row) for row in rows],
+    },
+  )
+  print(f'{task}, {split}: the model minus each of the others.\n')
+  print(comparison.format_comparison(rows, metric))
+  print(f'\nWritten to {path}.')
+  return rows
+
+
+def _read(run_dir: PathLike, split: str, task: str):
+  result, arrays = results.read_result(run_dir, split, task)
+  missing = {f'{_LISTS}model', *_EXAMPLES} - arrays.keys()
+  if missing:
+    raise GenrecError(
+      f'The result of {task} in {run_dir} has no {", ".join(sorted(missing))};'
+      ' expected a task that asks for an item of a user, such as sequential.'
+    )
+  return result, arrays
+
+
+def _check_examples(
+  own: Arrays, other: Arrays, source: str, run_dir: pathlib.Path
+) -> None:
+  for name in ('user', 'target'):
+    if not np.array_equal(own[name], other[name]):
+      raise GenrecError(
+        f'{source} was measured on other examples than {run_dir}; compare runs'
+        ' of the same dataset and split, and measure all their examples.'
+      )
+
+
+def _values(items, own: Arrays, metric: str) -> Float[np.ndarray, 'E']:
+  cutoffs = [k for k in ranking.CUTOFFS if k <= items.shape[1]]
+  found = ranking.example_metrics(items, own['target'], cutoffs)
+  if metric not in found:
+    raise unknown_name('metric', metric, found)
+  return found[metric]
+
+
+def _slices(own: Arrays) -> dict[str, Bool[np.ndarray, 'E']]:
+  tied = own['tied'].astype(bool)
+  slices = {'all': np.ones(len(tied), bool), 'untied': ~tied, 'tied': tied}
+  lengths = own.get('history_length')
+  if lengths is not None:
+    middle = np.median(lengths)
+    slices |= {
+      f'histories of at most {middle:g}': lengths <= middle,
+      f'histories of more than {middle:g}': lengths > middle,
+    }
+  return slices
