@@ -46,6 +46,9 @@ EXPORT = ['safetensors>=0.5', 'sentencepiece>=0.2']
 # What loads such an export; its tests are skipped where it is not installed.
 HF = ['safetensors>=0.5', 'torch>=2.4', 'transformers>=5']
 
+# The matrix factorizations among `genrec baselines`.
+BASELINES = ['implicit>=0.7.2', 'threadpoolctl>=3']
+
 REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
 
 TEST = [
@@ -112,12 +115,13 @@ setuptools.setup(
     'tasks': TASKS + TEXT,
     'text': TEXT,
     'report': REPORT,
+    'baselines': BASELINES,
     'export': EXPORT,
     'hf': HF,
     'beam': BEAM,
     'bench': BENCH,
-    'all': TASKS + TEXT + REPORT + EXPORT,
-    'test': TASKS + TEXT + REPORT + EXPORT + TEST,
+    'all': TASKS + TEXT + REPORT + EXPORT + BASELINES,
+    'test': TASKS + TEXT + REPORT + EXPORT + BASELINES + TEST,
   },
   entry_points={'console_scripts': ['genrec = genrec_jax.main:main']},
 )

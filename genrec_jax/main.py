@@ -46,7 +46,8 @@ BESIDE = (
 )
 COMMANDS = {
   **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},
-  # No module can be named `import` or `try`.
+  # No module can be named `import` or `try`, and baselines/ is a room.
+  'baselines': 'genrec_jax.measure_baselines',
   'import': 'genrec_jax.import_model',
   'try': 'genrec_jax.try_model',
 }

@@ -8,7 +8,11 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int, Int32
 
-from genrec_jax.baselines.protocol import rank_by_popularity
+from genrec_jax.baselines.protocol import (
+  history_weights,
+  rank_by_popularity,
+  used_by,
+)
 from genrec_jax.types import GenrecError
 
 
@@ -28,6 +32,12 @@ class ItemKNN:
   """
 
   name = 'item_knn'
+  grid = {
+    'num_neighbours': (50, 200),
+    'shrinkage': (0.0, 5.0),
+    'recency': (1.0, 0.8, 0.5),
+  }
+  scoring = ('recency',)
 
   def __init__(
     self,
@@ -56,13 +66,9 @@ class ItemKNN:
   ) -> Self:
     """Computes each item's nearest neighbours."""
     self.item_rank = rank_by_popularity(item, num_items, seed=self.seed)
-    used = scipy.sparse.csr_array(
-      (np.ones(len(user), np.float32), (item, user)),
-      (num_items, int(user.max(initial=-1)) + 1),
-    )
-    used.data[:] = 1  # how often does not matter
+    users = used_by(user, item, num_items)
+    used = users.T.tocsr()
     norms = np.sqrt(used.sum(axis=1))
-    users = used.T.tocsr()
     block = 1024
     rows = [
       self._neighbours(used[start : start + block] @ users, norms, start)
@@ -75,15 +81,7 @@ class ItemKNN:
     self, histories: Int32[np.ndarray, 'B T']
   ) -> Float[np.ndarray, 'B N']:
     """Returns the sums of similarities to the history's items."""
-    example, place = np.nonzero(histories >= 0)
-    age = histories.shape[1] - 1 - place
-    weights = scipy.sparse.csr_array(
-      (
-        (self.recency**age).astype(np.float32),
-        (example, histories[example, place]),
-      ),
-      (len(histories), self.similarity.shape[0]),
-    )
+    weights = history_weights(histories, self.similarity.shape[0], self.recency)
     return (weights @ self.similarity).toarray()
 
   def _neighbours(self, common, norms, start):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Protocol, Self
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Float, Int, Int32
 
 from genrec_jax.data.token_cache import Ragged
@@ -56,6 +57,50 @@ def rank_by_popularity(
   rank = np.empty(num_items, np.int64)
   rank[np.lexsort((random, -counts))] = np.arange(num_items)
   return rank
+
+
+def used_by(
+  user: Int[np.ndarray, 'R'], item: Int[np.ndarray, 'R'], num_items: int
+) -> scipy.sparse.csr_array:
+  """Returns who used what, [U, N] of 0 and 1; how often does not matter."""
+  used = scipy.sparse.csr_array(
+    (np.ones(len(user), np.float32), (user, item)),
+    (int(user.max(initial=-1)) + 1, num_items),
+  )
+  used.data[:] = 1
+  return used
+
+
+def history_weights(
+  histories: Int32[np.ndarray, 'B T'], num_items: int, recency: float
+) -> scipy.sparse.csr_array:
+  """Returns the weights of the histories' items, sparse [B, N].
+
+  The last item weighs 1, and each one `recency` times the one after it; an
+  item that occurs again weighs the sum.
+  """
+  example, place = np.nonzero(histories >= 0)
+  age = histories.shape[1] - 1 - place
+  return scipy.sparse.csr_array(
+    ((recency**age).astype(np.float32), (example, histories[example, place])),
+    (len(histories), num_items),
+  )
+
+
+def candidate_scores(
+  baseline: Baseline,
+  histories: Int32[np.ndarray, 'B T'],
+  candidates: Int32[np.ndarray, 'B C'],
+) -> Float[np.ndarray, 'B C']:
+  """Returns the scores of some items a history; of -1, anything.
+
+  By the method `candidate_scores(histories, candidates)` of a baseline that
+  has one because it need not score the others, else out of all scores.
+  """
+  candidates = np.maximum(candidates, 0)
+  if hasattr(baseline, 'candidate_scores'):
+    return baseline.candidate_scores(histories, candidates)
+  return np.take_along_axis(baseline.scores(histories), candidates, axis=1)
 
 
 def recommend(

@@ -17,7 +17,7 @@ import json
 import os
 import pathlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -50,20 +50,42 @@ def write_result(
   path = result_path(
     run_dir, result['split'], result['task'], subset=bool(result['subset'])
   )
-  path.parent.mkdir(parents=True, exist_ok=True)
   if result['split'] == 'test':
-    _log_test(path.parent.parent / 'test_log.jsonl', result)
+    looked = ('task', 'n', 'subset', 'checkpoint', 'search', 'text_decoding')
+    log_test(
+      path.parent.parent / 'test_log.jsonl',
+      {k: result[k] for k in (*looked, 'fingerprints') if k in result},
+    )
+  write_files(path, result, arrays, ('split', 'task'))
+  return path
+
+
+def write_files(
+  path: pathlib.Path,
+  result: Mapping[str, Any],
+  arrays: Mapping[str, np.ndarray],
+  names: Sequence[str],
+) -> None:
+  """Writes a result: `path` of JSON, and the arrays beside it as .npz.
+
+  Args:
+    path: of the JSON.
+    result: JSON values.
+    arrays: of the examples.
+    names: the values of the result that tell what it is of; they go among the
+      arrays, too.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
   # Arrays first: a result on disk always has those that it was made from.
   arrays_path = path.with_suffix('.npz')
   temporary = arrays_path.with_suffix('.npz.tmp')
   packed = io.BytesIO()
-  made = {name: np.array(result[name]) for name in ('split', 'task')}
+  made = {name: np.array(result[name]) for name in names}
   np.savez_compressed(packed, **made, **arrays)
   with artifacts.disk_errors(arrays_path):
     temporary.write_bytes(packed.getbuffer())
     os.replace(temporary, arrays_path)
   artifacts.write_json(path, result)
-  return path
 
 
 def read_result(
@@ -236,29 +258,22 @@ def describe_hardware() -> dict[str, Any]:
   }
 
 
-def _folder(split: str, subset: bool) -> str:
-  if split not in SPLITS:
-    raise unknown_name('split', split, SPLITS)
-  return f'{split}_subset' if subset else split
+def log_test(path: pathlib.Path, facts: Mapping[str, Any]) -> None:
+  """Adds a look at the test part to a log, and says which one it is.
 
-
-def _log_test(path: pathlib.Path, result: Mapping[str, Any]) -> None:
-  entry = {'time': now()}
-  for name in (
-    'task',
-    'n',
-    'subset',
-    'checkpoint',
-    'search',
-    'text_decoding',
-    'fingerprints',
-  ):
-    if name in result:
-      entry[name] = result[name]
-  with artifacts.disk_errors(path), open(path, 'a', encoding='utf-8') as file:
-    file.write(json.dumps(entry) + '\n')
+  Args:
+    path: of the log, a line of JSON a look.
+    facts: what was measured, and how.
+  """
+  artifacts.append_json(path, {'time': now(), **facts})
   looks = len(path.read_text(encoding='utf-8').splitlines())
   print(
     f'The test part was looked at (look {looks} of this run, logged in'
     f' {path}); choose nothing by these numbers.'
   )
+
+
+def _folder(split: str, subset: bool) -> str:
+  if split not in SPLITS:
+    raise unknown_name('split', split, SPLITS)
+  return f'{split}_subset' if subset else split

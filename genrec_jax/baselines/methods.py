@@ -1,0 +1,130 @@
+"""The table of methods, and how one is made from its hyper-parameters.
+
+A method is a class with the protocol `Baseline`. Its constructor takes its
+hyper-parameters and `seed` by keyword, and keeps each as an attribute of its
+name. It may have the class attributes
+
+  grid     values worth trying of some of its hyper-parameters, by name
+  scoring  names of those that `scores` alone reads: trying other values of
+           these needs no other `fit`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from genrec_jax.baselines import protocol
+from genrec_jax.baselines.ease import EASE
+from genrec_jax.baselines.item_graph import ItemGraph
+from genrec_jax.baselines.item_knn import ItemKNN
+from genrec_jax.baselines.markov import Markov
+from genrec_jax.baselines.matrix_factorization import ALS, BPR
+from genrec_jax.baselines.multi_stage import MultiStage
+from genrec_jax.baselines.popularity import Popularity
+from genrec_jax.types import GenrecError, unknown_name
+
+METHODS: dict[str, type] = {
+  'popularity': Popularity,
+  'markov': Markov,
+  'item_knn': ItemKNN,
+  'item_graph': ItemGraph,
+  'ease': EASE,
+  'als': ALS,
+  'bpr': BPR,
+  'multi_stage': MultiStage,
+}
+STAGES = ('retrieval', 'ranking')
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+  """A method with values of its hyper-parameters.
+
+  Attributes:
+    name: a key of `METHODS`.
+    settings: its hyper-parameters, JSON values; those left out have their
+      defaults.
+    stages: of 'multi_stage', the methods that retrieve and rank.
+  """
+
+  name: str
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  stages: tuple[Method, ...] = ()
+
+  def __post_init__(self):
+    if self.name not in METHODS:
+      raise unknown_name('method', self.name, METHODS)
+    known = inspect.signature(METHODS[self.name]).parameters
+    known = set(known) - {'seed', 'exclude_seen', *STAGES}
+    for name in self.settings:
+      if name not in known:
+        raise unknown_name(f'hyper-parameter of {self.name}', name, known)
+    if (self.name == 'multi_stage') != (len(self.stages) == len(STAGES)):
+      raise GenrecError(
+        f'{self.name} has {len(self.stages)} stages; multi_stage has two, one'
+        ' that retrieves and one that ranks, and other methods none.'
+      )
+
+  def make(self, *, seed: int, exclude_seen: bool) -> protocol.Baseline:
+    """Returns the baseline, not fitted.
+
+    Args:
+      seed: of the baseline and its stages.
+      exclude_seen: leave seen items out of the candidates, if it has any.
+    """
+    arguments = dict(self.settings)
+    if self.stages:
+      made = [s.make(seed=seed, exclude_seen=exclude_seen) for s in self.stages]
+      arguments |= dict(zip(STAGES, made)) | {'exclude_seen': exclude_seen}
+    return METHODS[self.name](**arguments, seed=seed)
+
+  def replace(self, **settings: Any) -> Method:
+    """Returns the method with other values of some hyper-parameters."""
+    return dataclasses.replace(self, settings={**self.settings, **settings})
+
+  def grid(self) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Yields settings to fit, each with those to score that fit with.
+
+    Hyper-parameters that have a value already keep it.
+    """
+    grid = getattr(METHODS[self.name], 'grid', {})
+    grid = {k: v for k, v in grid.items() if k not in self.settings}
+    late = set(getattr(METHODS[self.name], 'scoring', ()))
+    of_scoring = _combine({k: v for k, v in grid.items() if k in late})
+    for of_fit in _combine({k: v for k, v in grid.items() if k not in late}):
+      yield of_fit, of_scoring
+
+  def describe(self) -> dict[str, Any]:
+    """Returns all that makes the method, defaults too, as JSON values."""
+    parameters = inspect.signature(METHODS[self.name]).parameters
+    left_out = {'seed', 'exclude_seen', *STAGES}
+    defaults = {
+      name: parameter.default
+      for name, parameter in parameters.items()
+      if name not in left_out
+    }
+    facts = {'method': self.name, 'settings': {**defaults, **self.settings}}
+    for stage, method in zip(STAGES, self.stages):
+      facts[stage] = method.describe()
+    return facts
+
+  def code_sha256(self) -> str:
+    """Returns the sha256 of the source of the method and its stages."""
+    modules = [inspect.getmodule(METHODS[self.name]), protocol]
+    digest = hashlib.sha256()
+    for module in modules:
+      digest.update(inspect.getsource(module).encode())
+    for stage in self.stages:
+      digest.update(stage.code_sha256().encode())
+    return digest.hexdigest()
+
+
+def _combine(grid: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
+  return [
+    dict(zip(grid, values)) for values in itertools.product(*grid.values())
+  ]
