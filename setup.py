@@ -47,7 +47,7 @@ EXPORT = ['safetensors>=0.5', 'sentencepiece>=0.2']
 HF = ['safetensors>=0.5', 'torch>=2.4', 'transformers>=5']
 
 # The matrix factorizations among `genrec baselines`.
-BASELINES = ['implicit>=0.7.2', 'threadpoolctl>=3']
+BASELINES = ['implicit>=0.7.2']
 
 REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
 

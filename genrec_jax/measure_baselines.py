@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genrec_jax.baselines.methods import METHODS, Method
+from genrec_jax.baselines.methods import METHODS, Method, check_settings
 from genrec_jax.evaluation import results
 from genrec_jax.measuring import baselines as measuring
 from genrec_jax.measuring.train_data import TrainData
@@ -81,8 +81,7 @@ def measure_baselines(
     )
   given = dict(parameters or {})
   for name in (*methods, *stages, *given):
-    if name not in METHODS:
-      raise unknown_name('method', name, METHODS)
+    check_settings(name, given.get(name, {}))
   # Stages first: what is chosen for them is what multi_stage takes.
   ordered = sorted(methods, key=lambda name: name == 'multi_stage')
   data = measuring.load_data(run_dir)

@@ -21,15 +21,15 @@ class ALS:
   """Weighted matrix factorization by alternating least squares.
 
   See Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback
-  datasets", ICDM 2008: an item that a user used is a 1 of confidence
-  1 + `confidence`, all others are zeros of confidence 1. A history's factors
-  are solved for by the same least squares with the factors of items fixed, so
-  that users need not have been in train, and what came after it counts.
+  datasets", ICDM 2008: an item that a user used is a 1 of the `confidence`
+  given, all others are zeros of confidence 1. A history's factors are solved
+  for by the same least squares with the factors of items fixed, so that users
+  need not have been in train, and what they took after it counts.
 
   Args:
     factors: the number of factors.
     regularization: of the factors.
-    confidence: of what was used, above that of what was not.
+    confidence: of what was used, relative to what was not.
     iterations: over users and items.
     recency: the confidence of an item relative to the one after it, when
       scoring; 1 is the method as published.

@@ -26,6 +26,7 @@ from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.matrix_factorization import ALS, BPR
 from genrec_jax.baselines.multi_stage import MultiStage
 from genrec_jax.baselines.popularity import Popularity
+from genrec_jax.evaluation import ranking
 from genrec_jax.types import GenrecError, unknown_name
 
 METHODS: dict[str, type] = {
@@ -57,13 +58,7 @@ class Method:
   stages: tuple[Method, ...] = ()
 
   def __post_init__(self):
-    if self.name not in METHODS:
-      raise unknown_name('method', self.name, METHODS)
-    known = inspect.signature(METHODS[self.name]).parameters
-    known = set(known) - {'seed', 'exclude_seen', *STAGES}
-    for name in self.settings:
-      if name not in known:
-        raise unknown_name(f'hyper-parameter of {self.name}', name, known)
+    check_settings(self.name, self.settings)
     if (self.name == 'multi_stage') != (len(self.stages) == len(STAGES)):
       raise GenrecError(
         f'{self.name} has {len(self.stages)} stages; multi_stage has two, one'
@@ -101,27 +96,39 @@ class Method:
 
   def describe(self) -> dict[str, Any]:
     """Returns all that makes the method, defaults too, as JSON values."""
-    parameters = inspect.signature(METHODS[self.name]).parameters
-    left_out = {'seed', 'exclude_seen', *STAGES}
-    defaults = {
-      name: parameter.default
-      for name, parameter in parameters.items()
-      if name not in left_out
-    }
-    facts = {'method': self.name, 'settings': {**defaults, **self.settings}}
+    settings = {**_hyper_parameters(self.name), **self.settings}
+    facts = {'method': self.name, 'settings': settings}
     for stage, method in zip(STAGES, self.stages):
       facts[stage] = method.describe()
     return facts
 
   def code_sha256(self) -> str:
-    """Returns the sha256 of the source of the method and its stages."""
-    modules = [inspect.getmodule(METHODS[self.name]), protocol]
+    """Returns the sha256 of the source of method, stages and metrics."""
     digest = hashlib.sha256()
-    for module in modules:
+    for module in (inspect.getmodule(METHODS[self.name]), protocol, ranking):
       digest.update(inspect.getsource(module).encode())
     for stage in self.stages:
       digest.update(stage.code_sha256().encode())
     return digest.hexdigest()
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+  """Raises an error that lists what there is if a name is unknown."""
+  if name not in METHODS:
+    raise unknown_name('method', name, METHODS)
+  known = _hyper_parameters(name)
+  for setting in settings:
+    if setting not in known:
+      raise unknown_name(f'hyper-parameter of {name}', setting, known)
+
+
+def _hyper_parameters(name: str) -> dict[str, Any]:
+  """Returns the hyper-parameters of a method with their defaults."""
+  return {
+    name: parameter.default
+    for name, parameter in inspect.signature(METHODS[name]).parameters.items()
+    if name not in ('seed', 'exclude_seen', *STAGES)
+  }
 
 
 def _combine(grid: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
