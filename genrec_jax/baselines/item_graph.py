@@ -39,10 +39,10 @@ class ItemGraph:
 
   name = 'item_graph'
   grid = {
-    'window': (1, 3, 10),
+    'window': (1, 3),
     'backward': (0.0, 0.3),
-    'two_steps': (0.0, 0.3, 1.0),
-    'recency': (0.5, 0.3, 0.1),
+    'two_steps': (0.3, 1.0),
+    'recency': (0.5, 0.2),
   }
   scoring = ('two_steps', 'recency', 'last_items')
 

@@ -35,7 +35,7 @@ class ItemKNN:
   grid = {
     'num_neighbours': (50, 200),
     'shrinkage': (0.0, 5.0),
-    'recency': (1.0, 0.8, 0.5),
+    'recency': (1.0, 0.5, 0.25),
   }
   scoring = ('recency',)
 

@@ -38,9 +38,9 @@ class ALS:
 
   name = 'als'
   grid = {
-    'factors': (128, 512),
+    'factors': (128, 256),
     'confidence': (10.0, 30.0),
-    'recency': (1.0, 0.6, 0.3),
+    'recency': (1.0, 0.5, 0.25),
   }
   scoring = ('recency',)
 
@@ -133,8 +133,8 @@ class BPR:
   name = 'bpr'
   grid = {
     'factors': (64, 128),
-    'iterations': (100, 400),
-    'recency': (1.0, 0.6, 0.3),
+    'iterations': (100, 300),
+    'recency': (1.0, 0.5, 0.25),
   }
   scoring = ('recency',)
 

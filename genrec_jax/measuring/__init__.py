@@ -9,5 +9,7 @@ choices    ratings and yes or no
 texts      explanations, reviews, summaries
 replies    turns of dialogues that may name items
 task       the one place that decides by the kind of a task's answer
+baselines  simple recommenders, fitted and measured without a checkpoint
+tuning     their hyper-parameters, chosen on validation
 watching   cheap measures of all tasks during training
 """
