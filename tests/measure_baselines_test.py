@@ -61,6 +61,7 @@ def test_one_command_measures_every_method(run_dir, shop, capsys):
       'split': split.fingerprint,
       'train': splits.train_fingerprint(dataset, split),
     }
+    assert result['audit'] == {'lists': 'passed', 'metrics': 'passed'}
     for row, found in enumerate(arrays['lists']):
       assert not np.isin(found, examples.history(row)).any()
     assert f'{result["metrics"]["all"]["ndcg@10"]:.4f}' in text
@@ -188,6 +189,18 @@ def test_each_value_tried_is_measured_as_if_fitted_with_it(
       parameters={'item_knn': one['settings']},
     )
     assert result['item_knn']['metrics']['all']['ndcg@10'] == one['ndcg@10']
+
+
+def test_lists_that_hold_an_item_twice_are_not_measured(run_dir, monkeypatch):
+  monkeypatch.setattr(
+    'genrec_jax.baselines.protocol.recommend',
+    lambda baseline, histories, **settings: np.zeros(
+      (len(histories), 20), np.int32
+    ),
+  )
+  with pytest.raises(GenrecError, match='item 0 more than once|item twice'):
+    measure_baselines(run_dir=run_dir, methods='popularity', split='test')
+  assert not (run_dir / 'baselines').exists()
 
 
 def test_what_was_chosen_on_other_data_is_refused(run_dir, shop):

@@ -22,7 +22,8 @@ from genrec_jax.baselines.methods import Method
 from genrec_jax.data import splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.evaluation import ranking, results
-from genrec_jax.measuring import tuning
+from genrec_jax.measuring import audit, tuning
+from genrec_jax.measuring.measured import Measured
 from genrec_jax.measuring.train_data import TrainData
 from genrec_jax.types import GenrecError, PathLike
 
@@ -68,8 +69,11 @@ def choose(
 ) -> Method:
   """Tunes a method, keeps the choice in chosen.json, and returns it.
 
-  A choice that was made from the same is not made again.
+  A choice that was made from the same is not made again. A method without a
+  grid is returned as it is.
   """
+  if list(method.grid()) == [({}, [{}])]:
+    return method
   path = _directory(run_dir) / 'chosen.json'
   made_from = _json(
     {
@@ -188,6 +192,12 @@ def measure(
     exclude_seen=exclude_seen,
   )
   ranked = time.perf_counter()
+  arrays = {
+    'lists': lists,
+    'user': examples.user,
+    'target': examples.target,
+    'tied': examples.tied,
+  }
   cold = data.split.cold_items
   result = {
     'split': split,
@@ -201,6 +211,7 @@ def measure(
       np.isin(examples.target, cold) if len(cold) else None,
     ),
     'columns': list(COLUMNS),
+    'audit': _audit(method.name, lists, examples, data.dataset),
     'made_from': made_from,
     'fingerprints': made_from['fingerprints'],
     'seed': seed,
@@ -209,12 +220,6 @@ def measure(
     'fit_seconds': fitted - start,
     'rank_seconds': ranked - fitted,
     'examples_per_second': len(examples) / (ranked - fitted),
-  }
-  arrays = {
-    'lists': lists,
-    'user': examples.user,
-    'target': examples.target,
-    'tied': examples.tied,
   }
   if split == 'test':
     log = _directory(run_dir) / 'test_log.jsonl'
@@ -243,6 +248,13 @@ def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     values += [f'{result[column]:.1f}' for column in seconds]
     lines.append(f'{name:<{width}}' + ''.join(f'{v:>11}' for v in values))
   return '\n'.join(lines)
+
+
+def _audit(name, lists, examples, dataset) -> dict[str, str]:
+  """Returns what came of the checks of lists that `evaluate` makes."""
+  arrays = {f'items_{name}': lists, 'target': examples.target}
+  measured = Measured({}, COLUMNS, arrays, read_out=[])
+  return audit.audit_lists(measured, dataset.num_items)
 
 
 def _directory(run_dir: PathLike) -> pathlib.Path:
