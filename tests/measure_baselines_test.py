@@ -49,12 +49,12 @@ def test_one_command_measures_every_method(run_dir, shop, capsys):
   examples = splits.examples(dataset, split, splits.VALIDATION)
   for name in NAMES:
     result, arrays = read(run_dir, name)
-    assert arrays['lists'].dtype == np.int32
-    assert arrays['lists'].shape == (len(examples), 20)
+    assert arrays['items'].dtype == np.int32
+    assert arrays['items'].shape == (len(examples), 20)
     for key in ('user', 'target', 'tied'):
       np.testing.assert_array_equal(arrays[key], getattr(examples, key))
     assert result['metrics'] == ranking.measure_lists(
-      arrays['lists'], examples.target, examples.tied
+      arrays['items'], examples.target, examples.tied
     )
     assert result['fingerprints'] == {
       'dataset': dataset.fingerprint,
@@ -62,7 +62,7 @@ def test_one_command_measures_every_method(run_dir, shop, capsys):
       'train': splits.train_fingerprint(dataset, split),
     }
     assert result['audit'] == {'lists': 'passed', 'metrics': 'passed'}
-    for row, found in enumerate(arrays['lists']):
+    for row, found in enumerate(arrays['items']):
       assert not np.isin(found, examples.history(row)).any()
     assert f'{result["metrics"]["all"]["ndcg@10"]:.4f}' in text
   best = max(read(run_dir, name)[0]['metrics']['all']['mrr'] for name in NAMES)
@@ -133,7 +133,7 @@ def test_what_is_held_out_changes_no_list_of_validation(shop, tmp_path):
   for name in NAMES:
     one, two = (read(tmp_path / run, name)[1] for run in ('one', 'other'))
     assert (one['target'] != two['target']).any()
-    np.testing.assert_array_equal(one['lists'], two['lists'])
+    np.testing.assert_array_equal(one['items'], two['items'])
 
 
 def test_what_is_chosen_on_validation_holds_on_test(

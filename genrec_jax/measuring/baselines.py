@@ -1,7 +1,7 @@
 """Measures baselines of lists of items, and keeps what was measured.
 
 baselines/PART/METHOD.json   metrics by slice, and everything that made them
-baselines/PART/METHOD.npz    lists, user, target and tied of each example
+baselines/PART/METHOD.npz    items (lists), user, target, tied of each example
 baselines/chosen.json        hyper-parameters chosen on validation
 baselines/test_log.jsonl     a line for each look at the test part
 """
@@ -193,7 +193,7 @@ def measure(
   )
   ranked = time.perf_counter()
   arrays = {
-    'lists': lists,
+    'items': lists,
     'user': examples.user,
     'target': examples.target,
     'tied': examples.tied,
