@@ -71,7 +71,8 @@ def evaluate(
   other tasks stay. Prints a table a task. Each look at the test part is
   logged. What is measured, by the kind of a task's answer:
 
-    an item    Recall, NDCG and MRR of the whole catalogue ranked; in dialogues
+    an item    Recall, NDCG and MRR of the whole catalogue ranked, and what they
+               hide: popularity bias, variety, groups of users; in dialogues
                Recall@1, @10 and @50, with and without items mentioned already
     a rating   RMSE and MAE, of the mean over the choices and of what is written
     yes or no  AUC and accuracy
@@ -293,7 +294,9 @@ def _measure(
   }
   if jax.process_index() == 0:
     path = results.write_result(run.directory, result, measured.arrays)
-    print(f'\n{results.format_table(result)}\nWritten to {path}.', flush=True)
+    tables = [results.format_table(result), results.format_bias(result)]
+    told = '\n'.join(table for table in tables if table)
+    print(f'\n{told}\nWritten to {path}.', flush=True)
   return result
 
 

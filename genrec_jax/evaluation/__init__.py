@@ -7,6 +7,9 @@ rating         RMSE, MAE; AUC of yes/no
 text           BLEU, ROUGE, distinct n-grams
 explanation    USR, FMR, FCR, DIV: which features are named
 conversation   Recall in dialogues, with and without what was mentioned before
+bias           what lists show of the catalogue, and whom they favour
+beyond_accuracy novelty, diversity, serendipity, personalisation
+fairness       metrics by group of users, and how far groups are apart
 significance   how sure a difference is
 results        numbers on disk, with everything that made them
 

@@ -206,6 +206,35 @@ def format_table(result: Mapping[str, Any]) -> str:
   return '\n'.join(lines)
 
 
+# Of bias: what a table of one line a row has room for.
+_BIAS_COLUMNS = (
+  'coverage',
+  'gini',
+  'arp',
+  'lift',
+  'novelty',
+  'diversity',
+  'tail_share',
+)
+
+
+def format_bias(result: Mapping[str, Any]) -> str:
+  """Returns what lists show of the catalogue as text; '' if not measured."""
+  if 'bias' not in result:
+    return ''
+  rows = result['bias']['rows']
+  width = max(len(name) for name in rows)
+  lines = [
+    f'What the first {result["bias"]["k"]} places show (docs/evaluation.md):'
+  ]
+  lines.append(' ' * width + ''.join(_right(name) for name in _BIAS_COLUMNS))
+  for name, found in rows.items():
+    values = (found.get(column) for column in _BIAS_COLUMNS)
+    cells = (_right('-' if v is None else f'{v:.4g}') for v in values)
+    lines.append(f'{name:<{width}}' + ''.join(cells))
+  return '\n'.join(lines)
+
+
 def _right(text: str, column: str = '') -> str:
   return f'{text:>{max(10, len(column or text)) + 1}}'
 

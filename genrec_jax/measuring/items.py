@@ -20,6 +20,7 @@ from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import conversation, ranking
 from genrec_jax.measuring import unseen, wishes
+from genrec_jax.measuring.bias import measure_bias, measure_groups
 from genrec_jax.measuring.measured import Measured, Settings, read_out
 from genrec_jax.measuring.train_data import TrainData
 
@@ -37,7 +38,8 @@ def measure_items(
   """Ranks the whole catalogue, beside the baselines on the same histories.
 
   Where prompts wish for an attribute, also how many items obey, and the same
-  with a filter (measuring/wishes.py).
+  with a filter (measuring/wishes.py). Where there is a dataset, also what
+  accuracy hides (measuring/bias.py).
   """
   fitted = [
     make_baseline().fit(*data.interactions(), data.dataset.num_items)
@@ -75,6 +77,16 @@ def measure_items(
   if wished is not None:
     for name, items in rows.items():
       metrics[name]['all'] |= wished.measure(items)
+  hidden = {}
+  if data is not None:
+    hidden['bias'] = measure_bias(
+      rows,
+      examples,
+      data,
+      run.cache.item_tokens,
+      exclude_seen=settings.exclude_seen,
+    )
+    hidden['groups'] = measure_groups(rows, examples, data)
   return Measured(
     metrics=metrics,
     columns=COLUMNS if wished is None else COLUMNS + wishes.COLUMNS,
@@ -93,6 +105,7 @@ def measure_items(
       ),
       'empty_share': float((lists.items < 0).mean()),
       'search': _describe(settings, settings.num_beams, settings.exclude_seen),
+      **hidden,
     },
   )
 

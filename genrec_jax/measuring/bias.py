@@ -1,0 +1,208 @@
+"""What accuracy hides: whom and what lists favour, beside those of floors.
+
+measure_bias    what lists show of the catalogue, and how various they are
+measure_groups  accuracy by group of users, and of what they were to be shown
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse
+from jaxtyping import Int, Int32, Integer
+
+from genrec_jax.baselines import protocol
+from genrec_jax.baselines.popularity import Popularity
+from genrec_jax.data.attributes import read_attributes
+from genrec_jax.data.token_cache import TokenExamples
+from genrec_jax.evaluation import beyond_accuracy, bias, fairness, ranking
+from genrec_jax.measuring.train_data import TrainData
+
+MOST_PLACES = 10
+# The row of what users chose: as popular as lists would be if they were right.
+TARGETS = 'the targets'
+METRICS = ('recall', 'ndcg')
+
+
+def measure_bias(
+  rows: Mapping[str, Int32[np.ndarray, 'E K']],
+  examples: TokenExamples,
+  data: TrainData,
+  item_tokens: Integer[np.ndarray, 'N L'],
+  *,
+  exclude_seen: bool,
+) -> dict[str, Any]:
+  """Measures what the first places of lists show, see evaluation/bias.py.
+
+  Args:
+    rows: lists by method.
+    examples: what they were made for.
+    data: its train interactions say how popular items are, and which are alike.
+    item_tokens: ids of the items, whose first tokens are counted.
+    exclude_seen: whether lists leave out the items of histories; the most
+      popular items, which are no surprise, do the same then.
+
+  Returns:
+    JSON values: `k` places, up to MOST_PLACES; `rows`, by method and name, and
+    one of the targets, where the length of lists does not matter; the `shares`
+    of POPULARITY_GROUPS in the exposure, train interactions and items; and
+    `lorenz`, the curves of exposure.
+  """
+  user, item = data.interactions()
+  num_items = len(item_tokens)
+  counts = np.bincount(item, minlength=num_items)
+  groups = bias.popularity_groups(counts)
+  measures = _Measures(
+    counts, groups, item_tokens[:, 0], examples, len(np.unique(user))
+  )
+  k = min(MOST_PLACES, *(items.shape[1] for items in rows.values()))
+  vectors = scipy.sparse.csr_array(
+    (np.ones(len(item)), (item, user)),
+    shape=(num_items, data.dataset.num_users),
+  )
+  vectors.data[:] = 1  # however often
+  attributes = _attribute_matrix(data.dataset.items)
+  expected = protocol.recommend(
+    Popularity().fit(user, item, num_items),
+    examples.history,
+    top_k=k,
+    exclude_seen=exclude_seen,
+  )
+  found, shares, curves = {}, {}, {}
+  for name, recommended in rows.items():
+    items = bias.first_places(recommended, k)
+    exposed = bias.exposure(items, num_items, k=k)
+    found[name] = measures.of_any(items, exposed) | {
+      'coverage': bias.coverage(exposed),
+      'gini': bias.gini(exposed),
+      'diversity': beyond_accuracy.intra_list_diversity(items, vectors),
+      'personalisation': beyond_accuracy.personalisation(
+        exposed, len(items), k
+      ),
+      'serendipity': float(
+        beyond_accuracy.serendipity(items, expected, examples.target).mean()
+      ),
+    }
+    if attributes is not None:
+      found[name]['miscalibration'] = bias.miscalibration(
+        items, examples.history, attributes
+      )
+    shares[name] = measures.shares(exposed)['exposure']
+    curves[name] = bias.lorenz(exposed)
+  chosen = np.asarray(examples.target)[:, None]
+  exposed = bias.exposure(chosen, num_items, k=1)
+  found[TARGETS] = measures.of_any(chosen, exposed)
+  of_all = measures.shares(exposed)
+  shares |= {
+    TARGETS: of_all['exposure'],
+    'train interactions': of_all['interactions'],
+    'items': of_all['items'],
+  }
+  return {'k': k, 'rows': found, 'shares': shares, 'lorenz': curves}
+
+
+def measure_groups(
+  rows: Mapping[str, Int32[np.ndarray, 'E K']],
+  examples: TokenExamples,
+  data: TrainData,
+) -> dict[str, dict[str, dict[str, Any]]]:
+  """Compares accuracy between groups of examples, see evaluation/fairness.py.
+
+  Groups are those of each column of the users that makes some; thirds of the
+  users by their train interactions (`activity`); short and long histories;
+  targets of the head, the middle and the tail; and targets of the same time as
+  the item before them, or of a later one.
+
+  Returns:
+    By kind of group, method and metric, as `fairness.compare_groups`.
+  """
+  k = min(MOST_PLACES, *(items.shape[1] for items in rows.values()))
+  metrics = {
+    name: ranking.example_metrics(items, examples.target, [k])
+    for name, items in rows.items()
+  }
+  return {
+    kind: {
+      name: {
+        f'{metric}@{k}': fairness.compare_groups(
+          values[f'{metric}@{k}'], group, labels
+        )
+        for metric in METRICS
+      }
+      for name, values in metrics.items()
+    }
+    for kind, group, labels in _kinds(examples, data)
+    if len(np.unique(group)) > 1
+  }
+
+
+class _Measures:
+  """The measures that a list of any length has, one of the targets too."""
+
+  def __init__(self, counts, groups, first_token, examples, num_users):
+    self._counts, self._groups = counts, groups
+    self._information = beyond_accuracy.self_information(counts, num_users)
+    self._of_histories = bias.mean_of_histories(counts, examples.history)
+    self._first_token = first_token
+    self._token_share = self._tokens(counts)
+
+  def of_any(
+    self, items: Integer[np.ndarray, 'E K'], exposed: Int[np.ndarray, 'N']
+  ) -> dict[str, float | None]:
+    """Returns popularity, tail, novelty, and the bias of first tokens."""
+    popularity = bias.mean_of_lists(self._counts, items)
+    in_tail = bias.mean_of_lists(self._groups == bias.TAIL, items)
+    return {
+      'arp': beyond_accuracy.mean_if_any(popularity),
+      'lift': bias.popularity_lift(popularity, self._of_histories),
+      'tail_share': beyond_accuracy.mean_if_any(in_tail),
+      'novelty': beyond_accuracy.novelty(items, self._information),
+      'first_token': bias.total_variation(
+        self._tokens(exposed), self._token_share
+      ),
+    }
+
+  def shares(self, exposed: Int[np.ndarray, 'N']) -> dict[str, list[float]]:
+    return bias.group_shares(
+      exposed, self._counts, self._groups, len(bias.POPULARITY_GROUPS)
+    )
+
+  def _tokens(self, weights: Int[np.ndarray, 'N']) -> np.ndarray:
+    sums = np.bincount(self._first_token, weights)
+    return sums / max(1.0, sums.sum())
+
+
+def _kinds(
+  examples: TokenExamples, data: TrainData
+) -> Iterator[tuple[str, np.ndarray, list[str]]]:
+  """Yields the kinds of groups: a name, the group of each example, labels."""
+  users = data.dataset.users
+  for column in users.column_names:
+    if column != 'user_id':
+      found = fairness.by_column(users[column].take(examples.user).to_pylist())
+      if found is not None:
+        yield column, *found
+  user, item = data.interactions()
+  active = np.bincount(user, minlength=data.dataset.num_users)
+  yield 'activity', *fairness.by_number(active[examples.user])
+  lengths = examples.history.lengths
+  yield 'history', *fairness.by_number(lengths, num_groups=2)
+  counts = np.bincount(item, minlength=data.dataset.num_items)
+  popularity = bias.popularity_groups(counts)[examples.target]
+  yield 'target', popularity, list(bias.POPULARITY_GROUPS)
+  yield 'time', np.asarray(examples.tied, int), ['untied', 'tied']
+
+
+def _attribute_matrix(items: pa.Table) -> scipy.sparse.csr_array | None:
+  """Returns [N, A], 1 where an item has an attribute; None where none has."""
+  if not any(map(any, items['attributes'].to_pylist())):
+    return None
+  attributes = read_attributes(items, min_items=1)
+  rows = attributes.of_item
+  return scipy.sparse.csr_array(
+    (np.ones(len(rows.values)), rows.values, rows.offsets),
+    shape=(len(rows), len(attributes.values)),
+  )
