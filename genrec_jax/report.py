@@ -51,7 +51,12 @@ def report(
       data.
   """
   # Late: the report's libraries are an extra.
-  from genrec_jax.reporting import figures, page, task_sections
+  from genrec_jax.reporting import (
+    bias_section,
+    figures,
+    page,
+    task_sections,
+  )
 
   run_dir = pathlib.Path(run_dir)
   compare = [compare] if isinstance(compare, str) else compare
@@ -73,7 +78,10 @@ def report(
     ]
     shown = [result for result, _ in found]
     sections.append(
-      task_sections.task_section(shown, others, _published(run_dir))
+      {
+        **task_sections.task_section(shown, others, _published(run_dir)),
+        'hidden': bias_section.bias_section(shown[0], others[0]),
+      }
     )
   ids = ItemIds.load(run_dir / 'ids')
   id_figure, id_note = (
@@ -127,7 +135,8 @@ def report(
   path = run_dir / 'report.html'
   artifacts.write_text(path, html)
   for section in sections:
-    for table in section['tables']:
+    hidden = section['hidden'] or {'tables': []}
+    for table in [*section['tables'], *hidden['tables']]:
       print(f'{section["task"]}. {task_sections.format_table(table)}\n')
   for warning in warnings:
     print(f'Warning: {warning}')

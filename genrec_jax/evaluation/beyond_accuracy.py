@@ -82,7 +82,7 @@ def intra_list_diversity(
     size = np.diff(lists.indptr)
     # The square of a sum holds each pair twice, and each item once.
     sums = lists.astype(np.float32) @ unit
-    pairs = np.asarray(sums.multiply(sums).sum(axis=1)).ravel() - lists @ own
+    pairs = np.asarray(sums.power(2).sum(axis=1)).ravel() - lists @ own
     several = size > 1
     number = size[several] * (size[several] - 1)
     found.append(1 - pairs[several] / number)

@@ -65,12 +65,15 @@ def measure_bias(
   )
   vectors.data[:] = 1  # however often
   attributes = _attribute_matrix(data.dataset.items)
-  expected = protocol.recommend(
-    Popularity().fit(user, item, num_items),
-    examples.history,
-    top_k=k,
-    exclude_seen=exclude_seen,
-  )
+  if Popularity.name in rows:
+    expected = bias.first_places(rows[Popularity.name], k)
+  else:
+    expected = protocol.recommend(
+      Popularity().fit(user, item, num_items),
+      examples.history,
+      top_k=k,
+      exclude_seen=exclude_seen,
+    )
   found, shares, curves = {}, {}, {}
   for name, recommended in rows.items():
     items = bias.first_places(recommended, k)
