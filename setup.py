@@ -52,6 +52,7 @@ BASELINES = ['implicit>=0.7.2']
 REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
 
 TEST = [
+  'fairlearn>=0.12',
   'hypothesis>=6.100',
   'pytest>=8',
   'pytest-xdist>=3.6',
