@@ -24,6 +24,7 @@ from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.popularity import Popularity
 from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.cold_share import check_share
+from genrec_jax.decoding.popularity_penalty import check_penalties
 from genrec_jax.evaluation import results
 from genrec_jax.measuring import audit, watching
 from genrec_jax.measuring.measured import Settings
@@ -46,6 +47,8 @@ def evaluate(
   normalization: str = 'vocabulary',
   exclude_seen: bool = True,
   cold_share: float = 0.0,
+  popularity_penalties: Sequence[float] = (),
+  penalty_beams: int = 100,
   text_beams: int | None = None,
   temperature: float | None = None,
   top_k: int | None = None,
@@ -98,6 +101,11 @@ def evaluate(
     cold_share: measure lists of items once more, as `model, SHARE for cold`,
       with this share of the places kept for items that training never saw
       (prepare --cold_items, docs/cold_start.md); 0 does not.
+    popularity_penalties: measure lists of items, but not of dialogues, once
+      more for each of these numbers, as `model, penalty NUMBER`: chosen
+      by the score less NUMBER times the log of an item's popularity
+      (decoding/popularity_penalty.py). Choose one on validation.
+    penalty_beams: the width of the search that they are chosen from.
     text_beams: search for the likeliest texts with so many beams; by default
       the likeliest token is taken at each step.
     temperature: draw the tokens of texts, their logits divided by this.
@@ -127,11 +135,14 @@ def evaluate(
   if split not in results.SPLITS:
     raise unknown_name('split', split, results.SPLITS)
   check_share(cold_share)
+  check_penalties(popularity_penalties)
   settings = Settings(
     num_beams=num_beams,
     normalization=normalization,
     exclude_seen=exclude_seen,
     cold_share=cold_share,
+    popularity_penalties=tuple(popularity_penalties),
+    penalty_beams=penalty_beams,
     text_decoding=TextDecoding(
       num_beams=text_beams,
       temperature=temperature,

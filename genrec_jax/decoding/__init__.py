@@ -22,6 +22,7 @@ The search:
   t5x               the search as T5X's models call it
   recommend         model + trie -> one jitted function from a batch to lists
   cold_share        a share of each list for items that training never saw
+  popularity_penalty lists corrected for popularity
   new_users         examples of users who are not in the data
 
 Text:

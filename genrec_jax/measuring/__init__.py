@@ -4,6 +4,7 @@ measured   what comes of measuring one task
 train_data what floors learn from: the train part of the dataset
 items      lists of items; in dialogues also
 unseen     lists with places kept for items that training never saw
+penalties  lists corrected for popularity
 bias       what accuracy hides: popularity, variety, groups of users
 wishes     do lists obey what prompts wish for
 choices    ratings and yes or no

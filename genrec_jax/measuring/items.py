@@ -19,7 +19,7 @@ from genrec_jax.data import splits
 from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import conversation, ranking
-from genrec_jax.measuring import unseen, wishes
+from genrec_jax.measuring import penalties, unseen, wishes
 from genrec_jax.measuring.bias import measure_bias, measure_groups
 from genrec_jax.measuring.measured import Measured, Settings, read_out
 from genrec_jax.measuring.train_data import TrainData
@@ -66,6 +66,8 @@ def measure_items(
   if settings.cold_share:
     name = unseen.row_name(settings.cold_share)
     rows[name] = unseen.rank_with_share(run, examples, lists, settings)
+  if settings.popularity_penalties:
+    rows |= penalties.rank_with_penalties(run, examples, settings, data)
   wished = wishes.find_wishes(run, facts, examples, data)
   if wished is not None:
     rows[wishes.FILTERED] = wishes.rank_wished(run, examples, wished, settings)
@@ -78,6 +80,11 @@ def measure_items(
     for name, items in rows.items():
       metrics[name]['all'] |= wished.measure(items)
   hidden = {}
+  if settings.popularity_penalties:
+    hidden['popularity'] = {
+      'penalties': list(settings.popularity_penalties),
+      'num_beams': settings.penalty_beams,
+    }
   if data is not None:
     hidden['bias'] = measure_bias(
       rows,

@@ -28,6 +28,8 @@ class Settings:
     exclude_seen: leave out the items of each history, also for baselines.
     cold_share: measure lists of items once more with this share of the places
       kept for items that training never saw; 0 does not.
+    popularity_penalties: measure them once more for each of these.
+    penalty_beams: the width of the search that those lists are chosen from.
     text_decoding: how texts are decoded.
     batch_size: examples decoded at once.
     baselines: of lists of items.
@@ -37,6 +39,8 @@ class Settings:
   normalization: str = 'vocabulary'
   exclude_seen: bool = True
   cold_share: float = 0.0
+  popularity_penalties: Sequence[float] = ()
+  penalty_beams: int = 100
   text_decoding: TextDecoding = GREEDY
   batch_size: int = 128
   baselines: Sequence[Callable[[], protocol.Baseline]] = ()
