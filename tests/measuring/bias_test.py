@@ -1,15 +1,22 @@
 """What accuracy hides, from the command's function to the page."""
 
+import jax
 import numpy as np
 import pytest
 
 from genrec_jax.baselines.item_knn import ItemKNN
 from genrec_jax.data.dataset import Dataset
+from genrec_jax.decoding.catalogue_scores import score_catalogue
+from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluate import evaluate
 from genrec_jax.evaluation import ranking, results
+from genrec_jax.measuring import penalties
 from genrec_jax.measuring.bias import TARGETS, measure_bias, measure_groups
 from genrec_jax.measuring.train_data import TrainData
 from genrec_jax.report import report
+from genrec_jax.types import GenrecError
+
+SETTINGS = {'checkpoint': 'last', 'num_beams': 20, 'batch_size': 64}
 
 
 @pytest.fixture(scope='module')
@@ -19,9 +26,7 @@ def measured(run):
     model=run.model,
     split='test',
     tasks='sequential',
-    checkpoint='last',
-    num_beams=20,
-    batch_size=64,
+    **SETTINGS,
   )['sequential']
   return result, results.read_result(run.directory, 'test', 'sequential')[1]
 
@@ -123,21 +128,82 @@ def test_results_without_it_still_read(run, measured, tmp_path):
 
 
 def test_without_the_dataset_nothing_is_hidden_or_told(run):
+  settings = {'run_dir': run.directory, 'model': run.model, **SETTINGS}
+  result = evaluate(tasks='sequential', baselines=(), **settings)['sequential']
+  assert 'bias' not in result and 'groups' not in result
+  with pytest.raises(GenrecError, match='need the train interactions'):
+    evaluate(
+      tasks='sequential',
+      baselines=(),
+      popularity_penalties=(0.5,),
+      max_examples=2,
+      **settings,
+    )
+
+
+def test_short_lists_are_measured_as_far_as_they_go(run, data, measured):
+  lists = measured[1]['items_model'][:, :3]
+  examples = run.cache.examples('sequential', 'test')
+  tokens = run.cache.item_tokens
+  found = measure_bias(
+    {'model': lists}, examples, data, tokens, exclude_seen=True
+  )
+  assert found['k'] == 3
+  assert found['rows']['model']['coverage'] == len(np.unique(lists)) / len(
+    tokens
+  )
+  groups = measure_groups({'model': lists}, examples, data)
+  assert set(groups['activity']['model']) == {'recall@3', 'ndcg@3'}
+
+
+def test_penalties_of_a_wide_search_are_those_of_all_items(run, data):
+  """Against the exact score of every item, less its popularity."""
+  chosen = (0.0, 2.0)
   result = evaluate(
     run_dir=run.directory,
     model=run.model,
     tasks='sequential',
-    checkpoint='last',
-    num_beams=3,
-    baselines=(),
-  )['sequential']
-  assert 'bias' not in result and 'groups' not in result
-  short = evaluate(
-    run_dir=run.directory,
-    model=run.model,
-    tasks='sequential',
-    checkpoint='last',
-    num_beams=3,
+    popularity_penalties=chosen,
+    penalty_beams=10_000,
+    max_examples=8,
     baselines=(ItemKNN,),
+    **SETTINGS,
   )['sequential']
-  assert short['bias']['k'] == 3
+  assert result['popularity'] == {'penalties': [0, 2], 'num_beams': 10_000}
+  arrays = results.read_result(
+    run.directory, 'validation', 'sequential', subset=True
+  )[1]
+  examples = run.cache.examples('sequential', 'validation')
+  examples = take_examples(
+    examples, np.searchsorted(examples.user, arrays['user'])
+  )
+  assert (examples.target == arrays['target']).all()
+  scores = score_all_items(run, examples)
+  _, item = data.interactions()
+  counts = np.bincount(item, minlength=data.dataset.num_items)
+  share = (counts + 1) / (counts + 1).sum()
+  for penalty in chosen:
+    lists = arrays[f'items_{penalties.row_name(penalty)}']
+    adjusted = scores - penalty * np.log(share)
+    for example in range(8):
+      adjusted[example, examples.history[example]] = -np.inf
+    best = np.sort(adjusted, axis=1)[:, ::-1][:, : lists.shape[1]]
+    # Items of nearly the same score may change places.
+    listed = np.take_along_axis(adjusted, lists, axis=1)
+    np.testing.assert_allclose(listed, best, rtol=1e-4)
+
+
+def score_all_items(run, examples):
+  """Returns the model's score of every item, without beams: [E, N]."""
+  rows = np.arange(len(examples))
+  inputs = examples.inputs.padded(rows, int(examples.inputs.lengths.max()))
+
+  @jax.jit
+  def score(params, inputs):
+    tokens_to_logits, cache = run.model.start_decoding(
+      params, {'encoder_input_tokens': inputs}
+    )
+    return score_catalogue(run.trie, tokens_to_logits, cache, len(rows))
+
+  scores = np.asarray(score(run.params, inputs), float)
+  return scores[:, : len(run.cache.item_tokens)].copy()
