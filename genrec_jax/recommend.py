@@ -32,6 +32,11 @@ from genrec_jax.decoding.new_users import (
   new_user_examples,
   read_prompt,
 )
+from genrec_jax.decoding.popularity_penalty import (
+  check_penalties,
+  log_popularity,
+  penalize_popularity,
+)
 from genrec_jax.decoding.recommend import (
   Lists,
   make_recommend_fn,
@@ -54,6 +59,7 @@ def recommend(
   history: str | Sequence[str | int] | None = None,
   new_items: bool = True,
   cold_share: float = 0.0,
+  popularity_penalty: float = 0.0,
   only: Sequence[str] = (),
   cheaper_than: float | None = None,
   price_column: str = 'price',
@@ -88,6 +94,11 @@ def recommend(
     cold_share: the share of each list that is kept for items that training
       never saw, as the model ranks them among each other; 0.1 keeps every
       tenth place (decoding/cold_share.py).
+    popularity_penalty: how much of an item's popularity in the train
+      interactions to take off its score before lists are cut to top_k
+      (decoding/popularity_penalty.py); the scores shown stay the model's.
+      Raise num_beams with it, and choose it by what `genrec evaluate
+      --popularity_penalties` says of validation.
     only: conditions COLUMN=VALUE on the items table that all must hold, such
       as --only=attributes=Coffee: no other item is searched. Items that were
       added to the run are in no row of that table, and left out.
@@ -125,6 +136,13 @@ def recommend(
   if split not in results.SPLITS:
     raise unknown_name('split', split, results.SPLITS)
   check_share(cold_share)
+  check_penalties([popularity_penalty])
+  if cold_share and popularity_penalty:
+    raise GenrecError(
+      f'Got cold_share={cold_share} and popularity_penalty='
+      f'{popularity_penalty}; expected one of them: a penalty would move the'
+      ' places that are kept.'
+    )
   run_dir = pathlib.Path(run_dir)
   cache = load_tokens(run_dir)
   task = cache.item_task(task)
@@ -175,6 +193,11 @@ def recommend(
       place=run.place,
     )
   check_lists(lists, cache, examples, exclude_seen, run.step, allowed=searched)
+  if popularity_penalty:
+    popularity = _train_popularity(run_dir, len(cache.item_tokens))
+    lists = penalize_popularity(
+      lists, popularity, popularity_penalty, top_k=top_k
+    )
   about = {'task': task, 'split': split, 'tokens': cache.fingerprint}
   records = [
     {**about, 'who': who, **record}
@@ -291,6 +314,17 @@ def _unseen_items(
 
   held_out = splits.held_out_items(run_dir / 'dataset')
   return np.concatenate([held_out, np.arange(num_trained, num_items)])
+
+
+def _train_popularity(run_dir: pathlib.Path, num_items: int) -> np.ndarray:
+  """Returns the log popularity of items; new ones have no interactions."""
+  from genrec_jax.data import splits  # late, as below
+  from genrec_jax.data.dataset import Dataset
+
+  dataset = Dataset.load(run_dir / 'dataset')
+  split = splits.load_split(run_dir / 'dataset', dataset)
+  _, item = splits.train_interactions(dataset, split)
+  return log_popularity(np.bincount(item, minlength=num_items))
 
 
 def _find_items(

@@ -196,6 +196,19 @@ def test_a_share_of_the_places_goes_to_new_items(run_dir):
   assert scores[0] >= scores[1] and scores[2] >= scores[3]
 
 
+def test_a_penalty_lists_what_fewer_had_and_keeps_the_scores(run_dir):
+  (plain,) = records_of(run_dir, users='u3', top_k=20)
+  (rare,) = records_of(run_dir, users='u3', top_k=20, popularity_penalty=1e6)
+  known = {entry['item']: entry['score'] for entry in plain}
+  assert known == {entry['item']: entry['score'] for entry in rare}
+  dataset = splits.Dataset.load(run_dir / 'dataset')
+  split = splits.load_split(run_dir / 'dataset', dataset)
+  _, item = splits.train_interactions(dataset, split)
+  counts = np.bincount(item, minlength=dataset.num_items + 2)  # two are new
+  listed = [counts[entry['item']] for entry in rare]
+  assert listed == sorted(listed) and listed[0] == 0 < listed[-1]
+
+
 def test_conditions_leave_the_order_of_what_meets_them(run_dir, capsys):
   (everything,) = records_of(run_dir, users='u3')
   (listed,) = records_of(
@@ -224,6 +237,8 @@ def test_who_had_all_that_meets_a_condition_gets_an_empty_list(run_dir):
     ({'history': 'i3,i99'}, "item 'i99' in the history"),
     ({'history': 'i3', 'users': 'u3'}, 'both users'),
     ({'cold_share': 2.0}, 'cold_share=2.0'),
+    ({'popularity_penalty': -1.0}, 'penalty -1.0'),
+    ({'popularity_penalty': 1.0, 'cold_share': 0.1}, 'one of them'),
     ({'split': 'train'}, 'expected one of: test, validation'),
     ({'cold_share': 0.5, 'new_items': False}, 'there are none'),
     ({'history': 'n0'}, 'took no item that another user took'),
