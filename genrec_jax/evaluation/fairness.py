@@ -122,7 +122,9 @@ def by_number(
   labels = []
   for place in range(len(present)):
     low, high = numbers[group == place].min(), numbers[group == place].max()
-    labels.append(f'{low:g}' if low == high else f'{low:g} to {high:g}')
+    labels.append(
+      _write(low) if low == high else f'{_write(low)} to {_write(high)}'
+    )
   return group, labels
 
 
@@ -133,29 +135,53 @@ def by_column(
 
   Up to MAX_GROUPS different values are a group each, and what is missing is
   one, too. More numbers than that are put into three groups of like numbers.
+  Texts are numbers if all of them are written as numbers are, such as '25' and
+  unlike the postcode '02138'.
 
   Returns:
     The group of each and the labels; None where all are alike, or texts differ
     too much to be groups.
   """
+  values = [None if _is_no_value(value) else value for value in values]
+  numbers = [_number(value) for value in values]
+  if all((n is None) == (v is None) for n, v in zip(numbers, values)):
+    values = numbers
   known = [value for value in values if value is not None]
   different = sorted(set(known))
   missing = len(known) < len(values)
   if len(different) + missing < 2:
     return None
-  if len(different) > MAX_GROUPS:
-    if any(isinstance(value, str | bool) for value in different):
-      return None
-    numbers = [np.nan if value is None else value for value in values]
-    group, labels = by_number(np.array(numbers, float))
-  else:
+  if len(different) <= MAX_GROUPS:
     place: Mapping[Any, int] = {v: n for n, v in enumerate(different)}
     group = np.array([-1 if v is None else place[v] for v in values])
-    labels = [str(value) for value in different]
+    labels = [v if isinstance(v, str) else _write(v) for v in different]
+  elif isinstance(different[0], str):
+    return None
+  else:
+    group, labels = by_number(np.array(values, float))
   if missing:
     group = np.where(group < 0, len(labels), group)
     labels = [*labels, NO_VALUE]
   return group, labels
+
+
+def _is_no_value(value: str | float | None) -> bool:
+  return value is None or (isinstance(value, float) and not np.isfinite(value))
+
+
+def _number(value: str | float | None) -> float | None:
+  """Returns a number, or what a text that is one says; None of others."""
+  if not isinstance(value, str):
+    return None if value is None else float(value)
+  try:
+    number = float(value)
+  except ValueError:
+    return None
+  return number if np.isfinite(number) and _write(number) == value else None
+
+
+def _write(number: float) -> str:
+  return f'{number:.12g}'
 
 
 def _resample(

@@ -184,7 +184,7 @@ def _kinds(
   """Yields the kinds of groups: a name, the group of each example, labels."""
   users = data.dataset.users
   for column in users.column_names:
-    if column != 'user_id':
+    if column != 'user_id' and _is_scalar(users[column].type):
       found = fairness.by_column(users[column].take(examples.user).to_pylist())
       if found is not None:
         yield column, *found
@@ -197,6 +197,20 @@ def _kinds(
   popularity = bias.popularity_groups(counts)[examples.target]
   yield 'target', popularity, list(bias.POPULARITY_GROUPS)
   yield 'time', np.asarray(examples.tied, int), ['untied', 'tied']
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+  """Returns whether values are texts, numbers or truths."""
+  return any(
+    is_it(kind)
+    for is_it in (
+      pa.types.is_string,
+      pa.types.is_large_string,
+      pa.types.is_integer,
+      pa.types.is_floating,
+      pa.types.is_boolean,
+    )
+  )
 
 
 def _attribute_matrix(items: pa.Table) -> scipy.sparse.csr_array | None:

@@ -81,6 +81,7 @@ def test_columns_of_users_make_groups(run, data, measured):
   _, arrays = measured
   kind = ['even' if n % 2 else 'odd' for n in range(data.dataset.num_users)]
   users = data.dataset.users.append_column('kind', [kind])
+  users = users.append_column('tags', [[['x']] * len(kind)])
   values = {
     name: getattr(data.dataset, name)
     for name in ('name', 'interactions', 'items', 'dialogues', 'facts')
