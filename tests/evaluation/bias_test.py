@@ -83,6 +83,11 @@ def test_popularity_groups_take_the_counts_from_above():
   assert again.tolist() == groups[order].tolist()
 
 
+def test_a_head_of_a_fifth_is_full():
+  counts = np.array([20, *[16] * 5])
+  assert bias.popularity_groups(counts).tolist() == [0, *[1] * 5]
+
+
 def test_items_of_no_interactions_are_the_tail():
   assert bias.popularity_groups(np.zeros(3, int)).tolist() == [2, 2, 2]
 
