@@ -7,6 +7,7 @@ item_knn    what is used by those who used the items of the history
 item_graph  short walks over what followed what
 ease        a linear model of items by items, in closed form
 matrix_factorization  ALS and BPR
+sasrec      what comes next, by self-attention over the history
 multi_stage candidates by one method, ranked by another
 methods     the table of these
 dialogues   what the dialogue mentioned before
