@@ -84,7 +84,7 @@ class SASRec:
   """
 
   name = 'sasrec'
-  grid: ClassVar = {'dropout': (0.2, 0.3, 0.5)}
+  grid: ClassVar = {'dropout': (0.3, 0.5)}
 
   def __init__(
     self,
