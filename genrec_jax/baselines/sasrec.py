@@ -93,7 +93,7 @@ class SASRec:
     num_layers: int = 2,
     num_heads: int = 2,
     mlp_width: int = 64,
-    dropout: float = 0.3,
+    dropout: float = 0.5,
     max_length: int = 50,
     num_negatives: int | None = 1024,
     log_q: bool = True,
