@@ -122,7 +122,8 @@ def measure_baselines(
     )
     print(f'  {name}: {"known already" if known else "measured"}', flush=True)
   found = {name: found[name] for name in methods}
-  print(measuring.format_table(found))
+  for table in (measuring.format_table(found), measuring.format_bias(found)):
+    print(table)
   return found
 
 

@@ -42,6 +42,23 @@ def read(run_dir, method, split='validation'):
     return json.loads(path.read_text()), dict(arrays)
 
 
+def test_lists_are_also_measured_by_what_they_show(run_dir, shop, capsys):
+  methods = ('popularity', 'ease')
+  found = measure_baselines(run_dir=run_dir, methods=methods)
+  dataset, split = shop[1:]
+  _, item = splits.train_interactions(dataset, split)
+  counts = np.bincount(item, minlength=dataset.num_items)
+  text = capsys.readouterr().out
+  for name in methods:
+    lists = read(run_dir, name)[1]['items'][:, :10]
+    row = found[name]['bias']['rows'][name]
+    assert row['coverage'] == len(np.unique(lists)) / dataset.num_items
+    assert row['arp'] == pytest.approx(counts[lists].mean())
+    assert f'{row["coverage"]:.4g}' in text
+    assert 'activity' in found[name]['groups']
+  assert text.count('the targets') == 1
+
+
 def test_one_command_measures_every_method(run_dir, shop, capsys):
   assert main.main(['baselines', f'--run_dir={run_dir}']) == 0
   text = capsys.readouterr().out

@@ -23,6 +23,12 @@ from genrec_jax.data import splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.evaluation import ranking, results
 from genrec_jax.measuring import audit, tuning
+from genrec_jax.measuring.bias import (
+  TARGETS,
+  SplitExamples,
+  measure_bias,
+  measure_groups,
+)
 from genrec_jax.measuring.measured import Measured
 from genrec_jax.measuring.train_data import TrainData
 from genrec_jax.types import GenrecError, PathLike
@@ -199,6 +205,8 @@ def measure(
     'tied': examples.tied,
   }
   cold = data.split.cold_items
+  asked = SplitExamples.of(examples)
+  rows = {method.name: lists}
   result = {
     'split': split,
     'method': method.name,
@@ -211,6 +219,8 @@ def measure(
       np.isin(examples.target, cold) if len(cold) else None,
     ),
     'columns': list(COLUMNS),
+    'bias': measure_bias(rows, asked, data, exclude_seen=exclude_seen),
+    'groups': measure_groups(rows, asked, data),
     'audit': _audit(method.name, lists, examples, data.dataset),
     'made_from': made_from,
     'fingerprints': made_from['fingerprints'],
@@ -248,6 +258,19 @@ def format_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     values += [f'{result[column]:.1f}' for column in seconds]
     lines.append(f'{name:<{width}}' + ''.join(f'{v:>11}' for v in values))
   return '\n'.join(lines)
+
+
+def format_bias(rows: Mapping[str, Mapping[str, Any]]) -> str:
+  """Returns what lists show of the catalogue, a line a method.
+
+  Of those whose results say it: older ones do not.
+  """
+  found = [row['bias'] for row in rows.values() if 'bias' in row]
+  merged = {name: row for bias in found for name, row in bias['rows'].items()}
+  if not found:
+    return ''
+  merged[TARGETS] = merged.pop(TARGETS)  # the last line
+  return results.format_bias({'bias': {**found[0], 'rows': merged}})
 
 
 def _audit(name, lists, examples, dataset) -> dict[str, str]:

@@ -6,18 +6,20 @@ measure_groups  accuracy by group of users, and of what they were to be shown
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import scipy.sparse
-from jaxtyping import Int, Int32, Integer
+from jaxtyping import Bool, Int, Int32, Integer
 
 from genrec_jax.baselines import protocol
-from genrec_jax.baselines.popularity import Popularity
+from genrec_jax.data import splits
 from genrec_jax.data.attributes import read_attributes
-from genrec_jax.data.token_cache import TokenExamples
+from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.evaluation import beyond_accuracy, bias, fairness, ranking
 from genrec_jax.measuring.train_data import TrainData
 
@@ -27,11 +29,27 @@ TARGETS = 'the targets'
 METRICS = ('recall', 'ndcg')
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class SplitExamples:
+  """What lists were made for, where nothing was tokenized."""
+
+  user: Int32[np.ndarray, 'E']
+  target: Int32[np.ndarray, 'E']
+  tied: Bool[np.ndarray, 'E']
+  history: Ragged
+
+  @classmethod
+  def of(cls, found: splits.Examples) -> SplitExamples:
+    """Returns them with whole histories."""
+    history = found.ragged_histories()
+    return cls(found.user, found.target, found.tied, history)
+
+
 def measure_bias(
   rows: Mapping[str, Int32[np.ndarray, 'E K']],
-  examples: TokenExamples,
+  examples: TokenExamples | SplitExamples,
   data: TrainData,
-  item_tokens: Integer[np.ndarray, 'N L'],
+  item_tokens: Integer[np.ndarray, 'N L'] | None = None,
   *,
   exclude_seen: bool,
 ) -> dict[str, Any]:
@@ -41,7 +59,7 @@ def measure_bias(
     rows: lists by method.
     examples: what they were made for.
     data: its train interactions say how popular items are, and which are alike.
-    item_tokens: ids of the items, whose first tokens are counted.
+    item_tokens: ids of the items, whose first tokens are counted, if any.
     exclude_seen: whether lists leave out the items of histories; the most
       popular items, which are no surprise, do the same then.
 
@@ -52,11 +70,15 @@ def measure_bias(
     `lorenz`, the curves of exposure.
   """
   user, item = data.interactions()
-  num_items = len(item_tokens)
+  num_items = data.dataset.num_items
   counts = np.bincount(item, minlength=num_items)
   groups = bias.popularity_groups(counts)
   measures = _Measures(
-    counts, groups, item_tokens[:, 0], examples, len(np.unique(user))
+    counts,
+    groups,
+    None if item_tokens is None else item_tokens[:, 0],
+    examples,
+    len(np.unique(user)),
   )
   k = min(MOST_PLACES, *(items.shape[1] for items in rows.values()))
   vectors = scipy.sparse.csr_array(
@@ -65,15 +87,8 @@ def measure_bias(
   )
   vectors.data[:] = 1  # however often
   attributes = _attribute_matrix(data.dataset.items)
-  if Popularity.name in rows:
-    expected = bias.first_places(rows[Popularity.name], k)
-  else:
-    expected = protocol.recommend(
-      Popularity().fit(user, item, num_items),
-      examples.history,
-      top_k=k,
-      exclude_seen=exclude_seen,
-    )
+  rank = protocol.rank_by_popularity(item, num_items, seed=0)
+  expected = _most_popular(np.argsort(rank), examples.history, k, exclude_seen)
   found, shares, curves = {}, {}, {}
   for name, recommended in rows.items():
     items = bias.first_places(recommended, k)
@@ -109,7 +124,7 @@ def measure_bias(
 
 def measure_groups(
   rows: Mapping[str, Int32[np.ndarray, 'E K']],
-  examples: TokenExamples,
+  examples: TokenExamples | SplitExamples,
   data: TrainData,
 ) -> dict[str, dict[str, dict[str, Any]]]:
   """Compares accuracy between groups of examples, see evaluation/fairness.py.
@@ -150,7 +165,6 @@ class _Measures:
     self._information = beyond_accuracy.self_information(counts, num_users)
     self._of_histories = bias.mean_of_histories(counts, examples.history)
     self._first_token = first_token
-    self._token_share = self._tokens(counts)
 
   def of_any(
     self, items: Integer[np.ndarray, 'E K'], exposed: Int[np.ndarray, 'N']
@@ -158,15 +172,17 @@ class _Measures:
     """Returns popularity, tail, novelty, and the bias of first tokens."""
     popularity = bias.mean_of_lists(self._counts, items)
     in_tail = bias.mean_of_lists(self._groups == bias.TAIL, items)
-    return {
+    found = {
       'arp': beyond_accuracy.mean_if_any(popularity),
       'lift': bias.popularity_lift(popularity, self._of_histories),
       'tail_share': beyond_accuracy.mean_if_any(in_tail),
       'novelty': beyond_accuracy.novelty(items, self._information),
-      'first_token': bias.total_variation(
-        self._tokens(exposed), self._token_share
-      ),
     }
+    if self._first_token is not None:
+      found['first_token'] = bias.total_variation(
+        self._tokens(exposed), self._tokens(self._counts)
+      )
+    return found
 
   def shares(self, exposed: Int[np.ndarray, 'N']) -> dict[str, list[float]]:
     return bias.group_shares(
@@ -179,7 +195,7 @@ class _Measures:
 
 
 def _kinds(
-  examples: TokenExamples, data: TrainData
+  examples: TokenExamples | SplitExamples, data: TrainData
 ) -> Iterator[tuple[str, np.ndarray, list[str]]]:
   """Yields the kinds of groups: a name, the group of each example, labels."""
   users = data.dataset.users
@@ -197,6 +213,20 @@ def _kinds(
   popularity = bias.popularity_groups(counts)[examples.target]
   yield 'target', popularity, list(bias.POPULARITY_GROUPS)
   yield 'time', np.asarray(examples.tied, int), ['untied', 'tied']
+
+
+def _most_popular(
+  order: Int[np.ndarray, 'N'], histories: Ragged, k: int, exclude_seen: bool
+) -> Int32[np.ndarray, 'E k']:
+  """Returns the first items of an order that each history does not hold."""
+  lists = np.full((len(histories), k), -1, np.int32)
+  order = order.tolist()
+  for example, items in enumerate(lists):
+    seen = set(histories[example].tolist()) if exclude_seen else ()
+    left = itertools.islice((item for item in order if item not in seen), k)
+    for place, item in enumerate(left):
+      items[place] = item
+  return lists
 
 
 def _is_scalar(kind: pa.DataType) -> bool:

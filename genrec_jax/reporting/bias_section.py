@@ -39,7 +39,6 @@ _NOTE = (
   ' users chose.'
 )
 _GROUP_COLUMNS = {
-  'groups': None,
   'lowest': None,
   'highest': None,
   'difference': 'difference',
@@ -147,10 +146,10 @@ def _group_table(groups: Mapping[str, Any], metric: str) -> dict[str, Any]:
   for kind, of_kind in groups.items():
     found = of_kind['model'][metric]
     means = [of_group['mean'] for of_group in found['groups'].values()]
-    shown = dict(
-      found, groups=len(means), lowest=min(means), highest=max(means)
-    )
-    rows[kind] = [shown[key or name] for name, key in _GROUP_COLUMNS.items()]
+    shown = dict(found, lowest=min(means), highest=max(means))
+    rows[f'{kind} ({len(means)} groups)'] = [
+      shown[key or name] for name, key in _GROUP_COLUMNS.items()
+    ]
   return _table(
     f'Who is served: {metric} of the model by group',
     'The difference of the best and the worst group; by chance: of groups of'

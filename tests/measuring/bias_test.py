@@ -112,7 +112,9 @@ def test_it_is_printed_and_shown(run, measured, capsys):
   assert f'{result["bias"]["rows"]["model"]["coverage"]:.4g}' in told
   html = report(run_dir=run.directory).read_text()
   assert html.count('What accuracy hides') == 1
-  assert f'<td>{TARGETS}</td>' in html and '<td>activity</td>' in html
+  assert (
+    f'<td>{TARGETS}</td>' in html and '<td>activity (3 groups)</td>' in html
+  )
   assert 'Who is served: recall@10' in capsys.readouterr().out
 
 
