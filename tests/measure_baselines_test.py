@@ -19,6 +19,7 @@ from genrec_jax.measure_baselines import measure_baselines
 from genrec_jax.types import GenrecError
 
 NAMES = tuple(METHODS)
+FEW = {'sasrec': {'num_epochs': 2}}  # epochs, for time's sake
 
 
 @pytest.fixture(scope='module')
@@ -60,7 +61,9 @@ def test_lists_are_also_measured_by_what_they_show(run_dir, shop, capsys):
 
 
 def test_one_command_measures_every_method(run_dir, shop, capsys):
-  assert main.main(['baselines', f'--run_dir={run_dir}']) == 0
+  assert (
+    main.main(['baselines', f'--run_dir={run_dir}', f'--parameters={FEW}']) == 0
+  )
   text = capsys.readouterr().out
   dataset, split = shop[1:]
   examples = splits.examples(dataset, split, splits.VALIDATION)
@@ -146,7 +149,7 @@ def test_what_is_held_out_changes_no_list_of_validation(shop, tmp_path):
   assert (other.item != dataset.item).any()
   for name, data in (('one', dataset), ('other', other)):
     save(tmp_path / name, data)
-    measure_baselines(run_dir=tmp_path / name)
+    measure_baselines(run_dir=tmp_path / name, parameters=FEW)
   for name in NAMES:
     one, two = (read(tmp_path / run, name)[1] for run in ('one', 'other'))
     assert (one['target'] != two['target']).any()

@@ -7,6 +7,7 @@ name. It may have the class attributes
   grid     values worth trying of some of its hyper-parameters, by name
   scoring  names of those that `scores` alone reads: trying other values of
            these needs no other `fit`
+  modules  further modules that it is made of
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.matrix_factorization import ALS, BPR
 from genrec_jax.baselines.multi_stage import MultiStage
 from genrec_jax.baselines.popularity import Popularity
+from genrec_jax.baselines.sasrec import SASRec
 from genrec_jax.evaluation import ranking
 from genrec_jax.types import GenrecError, unknown_name
 
@@ -37,6 +39,7 @@ METHODS: dict[str, type] = {
   'ease': EASE,
   'als': ALS,
   'bpr': BPR,
+  'sasrec': SASRec,
   'multi_stage': MultiStage,
 }
 STAGES = ('retrieval', 'ranking')
@@ -105,7 +108,9 @@ class Method:
   def code_sha256(self) -> str:
     """Returns the sha256 of the source of method, stages and metrics."""
     digest = hashlib.sha256()
-    for module in (inspect.getmodule(METHODS[self.name]), protocol, ranking):
+    method = METHODS[self.name]
+    parts = getattr(method, 'modules', ())
+    for module in (inspect.getmodule(method), *parts, protocol, ranking):
       digest.update(inspect.getsource(module).encode())
     for stage in self.stages:
       digest.update(stage.code_sha256().encode())

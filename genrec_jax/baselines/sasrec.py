@@ -84,6 +84,7 @@ class SASRec:
   """
 
   name = 'sasrec'
+  modules = (sasrec_network,)
   grid: ClassVar = {'dropout': (0.3, 0.5)}
 
   def __init__(
