@@ -91,6 +91,7 @@ setuptools.setup(
     'genrec_jax.decoding',
     'genrec_jax.evaluation',
     'genrec_jax.exchange',
+    'genrec_jax.experiments',
     'genrec_jax.ids',
     'genrec_jax.measuring',
     'genrec_jax.models',

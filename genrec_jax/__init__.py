@@ -12,6 +12,7 @@ The way data goes, and the order in which one reads the package:
   training    partitioning, optimizers, checkpoints, the loop
   answering   what a checkpoint says to the examples of any task
   measuring   how good that is, beside what the model must beat
+  experiments runs that differ in one thing, beside each other
   exchange    what goes to other libraries, and comes from them
   tasks       SeqIO tasks and prompts (the only room that needs TensorFlow)
 

@@ -7,16 +7,14 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from genrec_jax import artifacts
-from genrec_jax.evaluation import comparison, ranking, results
+from genrec_jax.evaluation import comparison, results
 from genrec_jax.evaluation.comparison import Compared
-from genrec_jax.types import GenrecError, PathLike, unknown_name
+from genrec_jax.types import GenrecError, PathLike
 
 _LISTS = 'items_'
 _EXAMPLES = ('user', 'target', 'tied')
-Arrays = dict[str, np.ndarray]
 
 
 def compare(
@@ -77,13 +75,18 @@ def compare(
     other = examples[str(path)] = _read(path, split, task)[1]
     lists[str(path)] = [other[f'{_LISTS}model']]
   for source, arrays in examples.items():
-    _check_examples(own, arrays, source, run_dir)
+    comparison.check_same_examples(own, arrays, source, str(run_dir))
   rows = comparison.compare(
     {
-      name: np.stack([_values(items, own, metric) for items in of_method])
+      name: np.stack(
+        [
+          comparison.list_metric(items, own['target'], metric)
+          for items in of_method
+        ]
+      )
       for name, of_method in lists.items()
     },
-    _slices(own),
+    comparison.example_slices(own),
     reference='model',
     num_resamples=num_resamples,
     seed=seed,
@@ -116,35 +119,3 @@ def _read(run_dir: PathLike, split: str, task: str):
       ' expected a task that asks for an item of a user, such as sequential.'
     )
   return result, arrays
-
-
-def _check_examples(
-  own: Arrays, other: Arrays, source: str, run_dir: pathlib.Path
-) -> None:
-  for name in ('user', 'target'):
-    if not np.array_equal(own[name], other[name]):
-      raise GenrecError(
-        f'{source} was measured on other examples than {run_dir}; compare runs'
-        ' of the same dataset and split, and measure all their examples.'
-      )
-
-
-def _values(items, own: Arrays, metric: str) -> Float[np.ndarray, 'E']:
-  cutoffs = [k for k in ranking.CUTOFFS if k <= items.shape[1]]
-  found = ranking.example_metrics(items, own['target'], cutoffs)
-  if metric not in found:
-    raise unknown_name('metric', metric, found)
-  return found[metric]
-
-
-def _slices(own: Arrays) -> dict[str, Bool[np.ndarray, 'E']]:
-  tied = own['tied'].astype(bool)
-  slices = {'all': np.ones(len(tied), bool), 'untied': ~tied, 'tied': tied}
-  lengths = own.get('history_length')
-  if lengths is not None:
-    middle = np.median(lengths)
-    slices |= {
-      f'histories of at most {middle:g}': lengths <= middle,
-      f'histories of more than {middle:g}': lengths > middle,
-    }
-  return slices

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 from genrec_jax import artifacts
-from genrec_jax.types import GenrecError
+from genrec_jax.types import GenrecError, unknown_name
 
 CONFIG = 'config.gin'
+STUDIES = 'studies'  # the folder of the experiments' gin files
 GIN_HELP = """\
 --run_dir=DIR         the run's directory; every command reads and writes there
 --gin_file=FILE       a gin file (experiments/quickstart.gin); repeatable.
@@ -54,6 +56,30 @@ def find_gin_file(name: str) -> str:
     f' {", ".join(map(str, places[1:]))}. Experiments there:'
     f' {", ".join(known)}.'
   )
+
+
+def named_experiment(arguments: Sequence[str]) -> list[str]:
+  """Returns the arguments of `genrec experiment NAME …` as flags.
+
+  NAME stands for gin/studies/NAME.gin, and for runs/NAME where no directory is
+  given. Without a name they stay as they are.
+
+  Raises:
+    GenrecError: if there is no such experiment; it lists those there are.
+  """
+  if not arguments or arguments[0].startswith('-'):
+    return list(arguments)
+  name, *others = arguments
+  known = sorted(
+    path.stem
+    for place in gin_search_paths()
+    for path in place.glob(f'{STUDIES}/*.gin')
+  )
+  if name not in known:
+    raise unknown_name('experiment', name, known)
+  if not any(re.match(r'--run_dir($|=)', argument) for argument in others):
+    others = [f'--run_dir=runs/{name}', *others]
+  return [f'--gin_file={STUDIES}/{name}.gin', *others]
 
 
 @contextlib.contextmanager

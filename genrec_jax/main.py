@@ -41,6 +41,7 @@ BESIDE = (
   'add_items',
   'compare',
   'count_cooccurrences',
+  'experiment',
   'export',
   'inspect_ids',
 )
@@ -96,6 +97,8 @@ def run_command(arguments: list[str]) -> int:
   if any(a in ('--help', '-h') for a in arguments):
     print(command_help(command))
     return 0
+  if command == 'experiment':
+    arguments = configuration.named_experiment(arguments)
   texts, gin_files, bindings = command_line.parse(arguments)
   joining = {k: texts.pop(k) for k in configuration.HOST_FLAGS if k in texts}
   if not joining:

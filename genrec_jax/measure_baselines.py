@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genrec_jax.baselines.methods import METHODS, Method, check_settings
+from genrec_jax.baselines.methods import OF_DATA, Method, check_settings
 from genrec_jax.evaluation import results
 from genrec_jax.measuring import baselines as measuring
 from genrec_jax.measuring.train_data import TrainData
@@ -16,7 +16,7 @@ def measure_baselines(
   *,
   run_dir: PathLike,
   split: str = 'validation',
-  methods: Sequence[str] | str = tuple(METHODS),
+  methods: Sequence[str] | str = OF_DATA,
   stages: Sequence[str] = ('item_knn', 'item_graph'),
   parameters: Mapping[str, Mapping[str, Any]] | None = None,
   tune: bool = False,
@@ -28,9 +28,9 @@ def measure_baselines(
 ) -> dict[str, dict[str, Any]]:
   """Measures simple recommenders on the examples that `evaluate` measures.
 
-  Reads `dataset/` of the run and nothing else of it. Every method learns from
-  the train interactions alone and ranks the whole catalogue for each example of
-  the part, with the same histories and metrics as the model. Writes
+  Reads `dataset/` of the run, and `ids/` for `sasrec_ids`. Every method learns
+  from the train interactions alone and ranks the whole catalogue for each
+  example of the part, with the same histories and metrics as the model. Writes
   `baselines/<split>/<method>.json` and `.npz`, and prints a table. What is
   known already is not computed again. Each look at the test part is logged in
   `baselines/test_log.jsonl`.
@@ -42,7 +42,8 @@ def measure_baselines(
   Args:
     run_dir: the run directory.
     split: 'validation' or 'test'.
-    methods: which (--methods=ease,bpr); by default all there are.
+    methods: which (--methods=ease,bpr); by default all that need nothing but
+      the data. `sasrec_ids` takes the item ids of the run.
     stages: of multi_stage, the method that retrieves candidates and the one
       that ranks them; each with the hyper-parameters chosen for it.
     parameters: hyper-parameters by method, such as

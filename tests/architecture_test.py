@@ -25,6 +25,7 @@ ORDER = (
   'training',
   'answering',
   'measuring',
+  'experiments',
   'reporting',
   'exchange',
   'tasks',

@@ -7,10 +7,12 @@ import pytest
 
 from genrec_jax import main, train
 from genrec_jax.data import token_cache
+from genrec_jax.experiments.arms import Arm
 
 ROOT = pathlib.Path(main.__file__).resolve().parent.parent / 'gin'
 EXPERIMENTS = sorted(path.name for path in ROOT.glob('experiments/*.gin'))
 MODELS = sorted(path.name for path in ROOT.glob('models/*.gin'))
+STUDIES = sorted(path.name for path in ROOT.glob('studies/*.gin'))
 MESHES = sorted(path.name for path in ROOT.glob('meshes/*.gin'))
 
 
@@ -34,6 +36,30 @@ def test_an_experiment_configures_every_command(name, tmp_path):
     str(tmp_path), [], [], {'train': main.entry_function('train')}
   )
   assert set(stored) == {'train'} and again == config
+
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_a_study_has_arms_that_configure_every_command(name, tmp_path):
+  main.configure(
+    str(tmp_path),
+    [f'studies/{name}'],
+    [],
+    {'experiment': main.entry_function('experiment')},
+  )
+  bound = main.bound_values(main.entry_function('experiment'))
+  bound = {key.rpartition('.')[2]: value for key, value in bound.items()}
+  common = [
+    f'{key} = {main._follow(value)[1]!r}'
+    for key, value in bound['common'].items()
+  ]
+  for arm, entries in bound['arms'].items():
+    arm = Arm.parse(arm, entries)
+    main.configure(
+      str(tmp_path),
+      [bound['base'], *arm.gin_files],
+      [*common, *arm.bindings, 'SEED = 1'],
+      {command: main.entry_function(command) for command in main.PIPELINE},
+    )
 
 
 @pytest.mark.parametrize('name', MODELS)

@@ -10,7 +10,7 @@ import pytest
 from genrec_jax import main
 from genrec_jax.baselines.ease import EASE
 from genrec_jax.baselines.item_knn import ItemKNN
-from genrec_jax.baselines.methods import METHODS
+from genrec_jax.baselines.methods import OF_DATA
 from genrec_jax.baselines.popularity import Popularity
 from genrec_jax.data import simulator, splits
 from genrec_jax.data.dataset import Dataset
@@ -18,7 +18,7 @@ from genrec_jax.evaluation import ranking
 from genrec_jax.measure_baselines import measure_baselines
 from genrec_jax.types import GenrecError
 
-NAMES = tuple(METHODS)
+NAMES = OF_DATA
 FEW = {'sasrec': {'num_epochs': 2}}  # epochs, for time's sake
 
 

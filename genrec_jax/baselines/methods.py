@@ -8,6 +8,8 @@ name. It may have the class attributes
   scoring  names of those that `scores` alone reads: trying other values of
            these needs no other `fit`
   modules  further modules that it is made of
+  artefact the name of its argument that is a directory of the run, and of that
+           directory: what it needs beside the data
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ import dataclasses
 import hashlib
 import inspect
 import itertools
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from genrec_jax import artifacts
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.ease import EASE
 from genrec_jax.baselines.item_graph import ItemGraph
@@ -27,9 +31,9 @@ from genrec_jax.baselines.markov import Markov
 from genrec_jax.baselines.matrix_factorization import ALS, BPR
 from genrec_jax.baselines.multi_stage import MultiStage
 from genrec_jax.baselines.popularity import Popularity
-from genrec_jax.baselines.sasrec import SASRec
+from genrec_jax.baselines.sasrec import SASRec, SASRecIds
 from genrec_jax.evaluation import ranking
-from genrec_jax.types import GenrecError, unknown_name
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 METHODS: dict[str, type] = {
   'popularity': Popularity,
@@ -40,8 +44,13 @@ METHODS: dict[str, type] = {
   'als': ALS,
   'bpr': BPR,
   'sasrec': SASRec,
+  'sasrec_ids': SASRecIds,
   'multi_stage': MultiStage,
 }
+# Those that need nothing but the data.
+OF_DATA = tuple(
+  name for name in METHODS if not hasattr(METHODS[name], 'artefact')
+)
 STAGES = ('retrieval', 'ranking')
 
 
@@ -54,11 +63,13 @@ class Method:
     settings: its hyper-parameters, JSON values; those left out have their
       defaults.
     stages: of 'multi_stage', the methods that retrieve and rank.
+    artefact: where what it needs beside the data lies, see `in_run`.
   """
 
   name: str
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   stages: tuple[Method, ...] = ()
+  artefact: pathlib.Path | None = None
 
   def __post_init__(self):
     check_settings(self.name, self.settings)
@@ -68,6 +79,13 @@ class Method:
         ' that retrieves and one that ranks, and other methods none.'
       )
 
+  def in_run(self, run_dir: PathLike) -> Method:
+    """Returns the method with the artefact of this run, if it needs one."""
+    name = getattr(METHODS[self.name], 'artefact', None)
+    if name is None:
+      return self
+    return dataclasses.replace(self, artefact=pathlib.Path(run_dir) / name)
+
   def make(self, *, seed: int, exclude_seen: bool) -> protocol.Baseline:
     """Returns the baseline, not fitted.
 
@@ -76,6 +94,8 @@ class Method:
       exclude_seen: leave seen items out of the candidates, if it has any.
     """
     arguments = dict(self.settings)
+    if self.artefact is not None:
+      arguments[self.artefact.name] = self.artefact
     if self.stages:
       made = [s.make(seed=seed, exclude_seen=exclude_seen) for s in self.stages]
       arguments |= dict(zip(STAGES, made)) | {'exclude_seen': exclude_seen}
@@ -101,6 +121,10 @@ class Method:
     """Returns all that makes the method, defaults too, as JSON values."""
     settings = {**_hyper_parameters(self.name), **self.settings}
     facts = {'method': self.name, 'settings': settings}
+    if self.artefact is not None:
+      name = self.artefact.name
+      manifest = artifacts.read_manifest(self.artefact, name)
+      facts[name] = manifest['fingerprint']
     for stage, method in zip(STAGES, self.stages):
       facts[stage] = method.describe()
     return facts
@@ -132,7 +156,7 @@ def _hyper_parameters(name: str) -> dict[str, Any]:
   return {
     name: parameter.default
     for name, parameter in inspect.signature(METHODS[name]).parameters.items()
-    if name not in ('seed', 'exclude_seen', *STAGES)
+    if name not in ('seed', 'exclude_seen', 'ids', *STAGES)
   }
 
 

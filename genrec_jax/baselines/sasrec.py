@@ -18,7 +18,8 @@ from genrec_jax.baselines.protocol import (
   rank_by_popularity,
 )
 from genrec_jax.data.token_cache import Ragged
-from genrec_jax.types import GenrecError
+from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.types import GenrecError, PathLike
 
 # Histories scored in one call; they are as wide as the smallest that holds
 # them of SMALLEST_WIDTH, twice that and so on, up to max_length.
@@ -74,6 +75,8 @@ class SASRec:
     max_epochs: where to stop looking for it.
     patience: epochs without a better NDCG@10 after which to stop looking.
     num_validation: users whose last train item is left out meanwhile.
+    ids: a directory of `ItemIds`: an item's vector is then the sum of those of
+      its codes; None for a vector of its own.
     seed: of parameters, batches, dropout, negatives, and of equal scores.
 
   Attributes:
@@ -106,6 +109,7 @@ class SASRec:
     max_epochs: int = 200,
     patience: int = 10,
     num_validation: int = 2000,
+    ids: PathLike | None = None,
     seed: int = 0,
   ):
     self.width = width
@@ -124,6 +128,7 @@ class SASRec:
     self.max_epochs = max_epochs
     self.patience = patience
     self.num_validation = num_validation
+    self.ids = ids
     self.seed = seed
     for argument in COUNTS:
       value = getattr(self, argument)
@@ -169,6 +174,7 @@ class SASRec:
       num_heads=self.num_heads,
       mlp_width=self.mlp_width,
       dropout=self.dropout,
+      codes=self._codes(num_items),
     )
     self.validation = []
     self.best_num_epochs = self.num_epochs
@@ -203,6 +209,20 @@ class SASRec:
         ]
       before, width = width, min(2 * width, self.max_length)
     return scores
+
+  def _codes(self, num_items: int) -> sasrec_network.ItemCodes | None:
+    if self.ids is None:
+      return None
+    ids = ItemIds.load(self.ids)
+    if ids.num_items != num_items:
+      raise GenrecError(
+        f'{self.ids} has ids of {ids.num_items:,} items and the data set has'
+        f' {num_items:,}; build ids from the data set at hand.'
+      )
+    first = np.cumsum((0, *ids.codebook_sizes[:-1]))
+    return sasrec_network.ItemCodes(
+      np.where(ids.codes >= 0, ids.codes + first, -1).astype(np.int32)
+    )
 
   def _find_num_epochs(self, sequences: Ragged) -> int:
     """Returns how many epochs recommend the left out items best."""
@@ -275,6 +295,18 @@ class SASRec:
       yield jax.tree.map(lambda *x: sum(x) / len(x), *recent)
 
 
+class SASRecIds(SASRec):
+  """SASRec whose items are known by the codes of a run's item ids alone.
+
+  Items that share codes share what is learnt of them, as in the generative
+  model of the same run: what differs is that one scores items and the other
+  spells them. Takes `ids`, and else what `SASRec` takes.
+  """
+
+  name = 'sasrec_ids'
+  artefact = 'ids'  # of the run; see methods.py
+
+
 @functools.lru_cache(maxsize=16)  # the same network is compiled once
 def _score(network):
   @jax.jit
@@ -282,6 +314,6 @@ def _score(network):
     positions = jnp.broadcast_to(jnp.arange(items.shape[1]), items.shape)
     states = network.apply(params, items, jnp.ones_like(items), positions)
     rows = jnp.arange(len(items))
-    return states[rows, last] @ sasrec_network.item_vectors(params).T
+    return states[rows, last] @ sasrec_network.item_vectors(network, params).T
 
   return score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Int32
 
+from genrec_jax import artifacts
 from genrec_jax.data.token_cache import Ragged
 
 Params = Any
@@ -34,6 +36,27 @@ class Batch(NamedTuple):
   targets: Int32[np.ndarray, 'B T']
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemCodes:
+  """The codes that make up the items' vectors; equal ones compile once.
+
+  Attributes:
+    codes: int [N, L], numbered over all levels; -1 for none.
+  """
+
+  codes: Int[np.ndarray, 'N L']
+
+  @functools.cached_property
+  def _digest(self) -> str:
+    return artifacts.arrays_sha256(self.codes)
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, ItemCodes) and self._digest == other._digest
+
+  def __hash__(self) -> int:
+    return hash(self._digest)
+
+
 class Network(nn.Module):
   """Causal self-attention over items (Kang and McAuley 2018).
 
@@ -47,6 +70,8 @@ class Network(nn.Module):
     num_heads: of attention.
     mlp_width: of the perceptron's hidden layer.
     dropout: of inputs, attention, hidden layers and what a layer adds.
+    codes: an item's vector is the sum of those of its codes; None for one of
+      its own.
   """
 
   num_items: int
@@ -56,6 +81,7 @@ class Network(nn.Module):
   num_heads: int
   mlp_width: int
   dropout: float
+  codes: ItemCodes | None = None
 
   @nn.compact
   def __call__(
@@ -77,7 +103,11 @@ class Network(nn.Module):
       nn.make_attention_mask(segments, segments, jnp.equal, dtype=bool),
       dtype=bool,
     )
-    x = embed(self.num_items, name='items')(items)
+    if self.codes is None:
+      x = embed(self.num_items, name='items')(items)
+    else:
+      table = embed(int(self.codes.codes.max()) + 1, name='items')
+      x = _sum_of_codes(table.embedding, self.codes)[items]
     x = drop(x + embed(self.max_length, name='positions')(positions))
     for _ in range(self.num_layers):
       attention = nn.MultiHeadDotProductAttention(
@@ -91,9 +121,19 @@ class Network(nn.Module):
     return nn.LayerNorm()(x)
 
 
-def item_vectors(params: Params) -> Float[Array, 'N D']:
+def item_vectors(network: Network, params: Params) -> Float[Array, 'N D']:
   """Returns the vectors by which items are both read and scored."""
-  return params['params']['items']['embedding']
+  table = params['params']['items']['embedding']
+  if network.codes is None:
+    return table
+  return _sum_of_codes(table, network.codes)
+
+
+def _sum_of_codes(
+  table: Float[Array, 'C D'], codes: ItemCodes
+) -> Float[Array, 'N D']:
+  numbers = codes.codes
+  return jnp.where(numbers[..., None] >= 0, table[numbers], 0).sum(axis=1)
 
 
 def pack(
@@ -213,7 +253,7 @@ def batch_loss(
   ).reshape(-1, network.width)
   real = batch.targets.reshape(-1) >= 0
   targets = jnp.maximum(batch.targets.reshape(-1), 0)
-  vectors = item_vectors(params)
+  vectors = item_vectors(network, params)
   if negatives is None:
     losses = cross_entropy(states, vectors, targets)
   else:

@@ -11,10 +11,11 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
+from genrec_jax.evaluation import ranking
 from genrec_jax.evaluation.significance import holm, paired_bootstrap
-from genrec_jax.types import GenrecError
+from genrec_jax.types import GenrecError, unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,60 @@ def compare(
       for (name, found), p_value in zip(others.items(), corrected)
     ]
   return rows
+
+
+def list_metric(
+  items: Int[np.ndarray, 'E K'], target: Int[np.ndarray, 'E'], metric: str
+) -> Float[np.ndarray, 'E']:
+  """Returns a metric of each list, of those that lists so long have.
+
+  Raises:
+    GenrecError: if there is none of this name.
+  """
+  cutoffs = [k for k in ranking.CUTOFFS if k <= items.shape[1]]
+  found = ranking.example_metrics(items, target, cutoffs)
+  if metric not in found:
+    raise unknown_name('metric', metric, found)
+  return found[metric]
+
+
+def example_slices(
+  arrays: Mapping[str, np.ndarray],
+) -> dict[str, Bool[np.ndarray, 'E']]:
+  """Returns which examples of a result are of a slice, by its name.
+
+  Args:
+    arrays: of the result: 'tied', and 'history_length' where it is known.
+  """
+  tied = arrays['tied'].astype(bool)
+  slices = {'all': np.ones(len(tied), bool), 'untied': ~tied, 'tied': tied}
+  lengths = arrays.get('history_length')
+  if lengths is not None:
+    middle = np.median(lengths)
+    slices |= {
+      f'histories of at most {middle:g}': lengths <= middle,
+      f'histories of more than {middle:g}': lengths > middle,
+    }
+  return slices
+
+
+def check_same_examples(
+  own: Mapping[str, np.ndarray],
+  other: Mapping[str, np.ndarray],
+  source: str,
+  own_source: str,
+) -> None:
+  """Refuses results of other examples.
+
+  Raises:
+    GenrecError: if users or targets differ.
+  """
+  for name in ('user', 'target'):
+    if not np.array_equal(own[name], other[name]):
+      raise GenrecError(
+        f'{source} was measured on other examples than {own_source}; compare'
+        ' runs of the same dataset and split, and measure all their examples.'
+      )
 
 
 def format_comparison(rows: list[Compared], metric: str) -> str:

@@ -80,6 +80,7 @@ def choose(
   """
   if list(method.grid()) == [({}, [{}])]:
     return method
+  method = method.in_run(run_dir)
   path = _directory(run_dir) / 'chosen.json'
   made_from = _json(
     {
@@ -166,6 +167,7 @@ def measure(
   Returns:
     The result as in the JSON, and whether it was known.
   """
+  method = method.in_run(run_dir)
   path = result_path(run_dir, split, method.name)
   made_from = _json(
     {

@@ -11,6 +11,7 @@ from genrec_jax.baselines import sasrec_network
 from genrec_jax.baselines.protocol import recommend
 from genrec_jax.baselines.sasrec import SASRec
 from genrec_jax.data.token_cache import Ragged
+from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.types import GenrecError
 
 NUM_ITEMS = 12
@@ -125,10 +126,48 @@ def test_parameters_are_means_of_the_last_epochs():
   ]
   expected = jax.tree.map(lambda x, y: (x + y) / 2, params[0], params[1])
   jax.tree.map(np.testing.assert_array_equal, params[2], expected)
-  assert (
-    sasrec_network.item_vectors(params[1])
-    != sasrec_network.item_vectors(expected)
-  ).any()
+  of_items = [p['params']['items']['embedding'] for p in (params[1], expected)]
+  assert (of_items[0] != of_items[1]).any()
+
+
+@pytest.fixture
+def ids(tmp_path):
+  """Ids of two codes an item, one alone for the last; where they are saved."""
+  items = np.arange(NUM_ITEMS)
+  codes = np.stack([items // 4, items % 4], axis=1).astype(np.int32)
+  codes[-1] = [NUM_ITEMS // 4 + 1, -1]
+  saved = ItemIds(codes, (NUM_ITEMS // 4 + 2, 4))
+  saved.save(tmp_path / 'ids')
+  return tmp_path / 'ids', codes
+
+
+def test_with_ids_an_item_is_the_sum_of_its_codes(ids):
+  directory, codes = ids
+  model = fit(num_epochs=1, ids=directory)
+  table = np.asarray(model.params['params']['items']['embedding'])
+  assert len(table) == NUM_ITEMS // 4 + 2 + 4
+  expected = table[codes[:, 0]]
+  expected[:-1] += table[NUM_ITEMS // 4 + 2 + codes[:-1, 1]]
+  np.testing.assert_allclose(
+    sasrec_network.item_vectors(model.network, model.params),
+    expected,
+    rtol=1e-6,
+  )
+  # Reading and scoring take the same vectors: an own network that has them as
+  # the vectors of its items says the same.
+  own = fit(num_epochs=1)
+  own.params = jax.tree.map(lambda x: x, model.params)
+  own.params['params']['items']['embedding'] = expected
+  histories = pad([[1], [3, 4], [9, 8, NUM_ITEMS - 1]], 3)
+  np.testing.assert_allclose(
+    model.scores(histories), own.scores(histories), rtol=1e-4, atol=1e-6
+  )
+
+
+def test_ids_of_other_items_are_refused(ids):
+  user, item = walks(200, np.random.default_rng(0))
+  with pytest.raises(GenrecError, match=f'ids of {NUM_ITEMS} items'):
+    SASRec(**SMALL, ids=ids[0]).fit(user, item, NUM_ITEMS + 1)
 
 
 def test_scores_depend_on_neither_the_batch_nor_the_padding():
