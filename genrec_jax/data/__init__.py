@@ -4,6 +4,7 @@ dataset      Dataset, and build_dataset: from raw tables to numbered rows
 readers      one module a raw format, each yields the same RawTables
 catalogue    the data sets of configs/datasets/*.toml, and a user's own
 simulator    the embedded default
+synthetic    catalogues of any size, to see what grows with them
 texts        reviews and explanations: cleaned, joined
 dialogues    the table of turns, and the items that they mention
 splits       the one split that all tasks share

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from genrec_jax import artifacts
-from genrec_jax.data import simulator
+from genrec_jax.data import simulator, synthetic
 from genrec_jax.data.dataset import RawTables
 from genrec_jax.data.readers import (
   amazon,
@@ -51,10 +51,11 @@ READERS: dict[str, Callable[..., RawTables]] = {
   'redial_items': redial.read_items,
   'sequences': sequences.read,
   'simulator': simulator.simulate,
+  'synthetic': synthetic.draw,
   'tfds': tfds.read,
 }
 COUNTS = ('users', 'items', 'interactions', 'dialogues')
-_PROTOCOL = ('ties', 'duplicates', 'k_core', 'split')
+_PROTOCOL = ('ties', 'duplicates', 'k_core', 'unused', 'split')
 _PACKAGE = pathlib.Path(__file__).resolve().parent.parent
 
 

@@ -218,16 +218,17 @@ def build_dataset(
   ties: Literal['source', 'random', 'item'] = 'source',
   duplicates: Literal['keep', 'first', 'last'] = 'keep',
   k_core: int = 0,
+  unused: Literal['drop', 'keep'] = 'drop',
   seed: int = 0,
 ) -> Dataset:
   """Filters, orders and numbers raw tables.
 
   First each user's rows are put in order, then repeated (user, item) pairs are
   handled, then the k-core is taken, then users and items are numbered by first
-  appearance in the raw file. Items and users without interactions are
-  left out, except for items that a dialogue mentions. Of dialogues with one
-  id the first counts. Where there are dialogues alone, each has a user of its
-  own, its seeker.
+  appearance in the raw file. Users without interactions are left out, and so
+  are items, unless a dialogue mentions them or unused ones are kept. Of
+  dialogues with one id the first counts. Where there are dialogues alone, each
+  has a user of its own, its seeker.
 
   Args:
     name: the data set's name.
@@ -239,6 +240,7 @@ def build_dataset(
       'first' or 'last' in time.
     k_core: drop users and items with fewer interactions than this, again and
       again until none is left; 0 or 1 keeps all.
+    unused: 'keep' the items of the items table that nobody took.
     seed: for ties='random'.
 
   Raises:
@@ -248,6 +250,8 @@ def build_dataset(
     raise unknown_name('tie policy', ties, protocol.TIES)
   if duplicates not in protocol.DUPLICATES:
     raise unknown_name('duplicate policy', duplicates, protocol.DUPLICATES)
+  if unused not in ('drop', 'keep'):
+    raise unknown_name('policy of unused items', unused, ('drop', 'keep'))
   if not isinstance(k_core, int) or k_core < 0:
     raise GenrecError(f'k_core is {k_core!r}, expected a whole number from 0.')
   if raw.interactions is None and raw.dialogues is None:
@@ -278,6 +282,9 @@ def build_dataset(
 
   user, user_ids = protocol.renumber(user, user_ids, kept)
   item, item_ids = protocol.renumber(item, item_ids, kept)
+  if unused == 'keep' and raw.items is not None:
+    listed = raw.items['item_id'].combine_chunks().cast(pa.string())
+    item_ids = pc.unique(pa.concat_arrays([item_ids, listed]))
   told = dialogues.DIALOGUES.empty_table()
   if raw.dialogues is not None:
     told, repeated = dialogues.without_repeated(raw.dialogues)
@@ -310,6 +317,7 @@ def build_dataset(
       'ties': ties,
       'duplicates': duplicates,
       'k_core': k_core,
+      **({'unused': unused} if unused != 'drop' else {}),
       'seed': seed,
       'numbering': 'first appearance in the raw file',
       'dropped_rows': dropped,

@@ -40,6 +40,9 @@ def _describe(tmp_path, text=OWN):
   return catalogue.describe(path)
 
 
+SYNTHETIC = [f'synthetic_{size}' for size in ('1k', '10k', '100k', '1m')]
+
+
 def test_every_data_set_is_described():
   assert set(catalogue.known_datasets()) == {
     'amazon_beauty',
@@ -53,6 +56,7 @@ def test_every_data_set_is_described():
     'opendialkg',
     'redial',
     'simulator',
+    *SYNTHETIC,
   }
 
 
@@ -61,8 +65,9 @@ def test_each_says_where_from_how_and_what_must_come_out(name):
   description = catalogue.describe(name)
   assert description.name == name
   assert description.source and description.licence and description.layouts
-  assert set(description.protocol) == {'ties', 'duplicates', 'k_core', 'split'}
-  if name != 'simulator':
+  protocol = {'ties', 'duplicates', 'k_core', 'split'}
+  assert set(description.protocol) - {'unused'} == protocol
+  if name not in ('simulator', *SYNTHETIC):
     variant = catalogue.choose_variant(description, None)
     counts = {'users', 'items', 'interactions'}
     if name in ('redial', 'opendialkg'):
