@@ -37,7 +37,7 @@ def experiment(
   commands: Sequence[str] = (),
   baselines: Sequence[str] = (),
   measure: Callable[[pathlib.Path], list[Row]] | None = None,
-  plot: Sequence[str] = (),
+  plots: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
   """Runs arms that differ in one thing, and sets them beside each other.
 
@@ -78,8 +78,8 @@ def experiment(
     baselines: methods of `genrec baselines` to measure beside the arms.
     measure: called with the directory of each run; returns rows of a table
       (experiments/measures.py).
-    plot: columns of these rows for a picture: across, up, and, if not the arm,
-      the one that makes a line each.
+    plots: of each picture, columns of these rows: across, up, and, if not the
+      arm, the one that makes a line each.
 
   Returns:
     What is written to `experiment.json`.
@@ -151,7 +151,7 @@ def experiment(
     + '\n',
   )
   path = directory / 'experiment.html'
-  artifacts.write_text(path, experiment_page.render(found, shown, plot))
+  artifacts.write_text(path, experiment_page.render(found, shown, plots))
   for table in shown:
     print(f'\n{table.text()}')
   print(f'\nWritten to {path.resolve()} (open it in a browser), .md and .json.')

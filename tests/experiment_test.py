@@ -94,6 +94,7 @@ def test_arms_are_compared_with_the_first_and_with_baselines(
     seeds=(0, 1),
     baselines=('popularity',),
     measure=lambda directory: [{'named': directory.name, 'size': 1.5}],
+    plots=[('named', 'size')],
     **SETTINGS,
   )
   (scores,) = found['scores']
@@ -130,6 +131,7 @@ def test_arms_are_compared_with_the_first_and_with_baselines(
     (directory / 'experiment.html').read_text(),
   ):
     assert mean in text and 'less than plain' in text and 'popularity' in text
+  assert 'size by named' in (directory / 'experiment.html').read_text()
 
 
 def test_the_best_and_the_controls_alone_go_on_to_test(directory):

@@ -5,7 +5,7 @@ import pathlib
 import gin
 import pytest
 
-from genrec_jax import main, train
+from genrec_jax import arguments, main, train
 from genrec_jax.data import token_cache
 from genrec_jax.experiments.arms import Arm
 
@@ -52,6 +52,12 @@ def test_a_study_has_arms_that_configure_every_command(name, tmp_path):
     f'{key} = {main._follow(value)[1]!r}'
     for key, value in bound['common'].items()
   ]
+  for command in bound.get('commands', ()):
+    step, *words = command.split()
+    for flag, text in arguments.parse(words)[0].items():
+      arguments.read_flag(
+        step, main.entry_function(step), flag, text.format(split='test')
+      )
   for arm, entries in bound['arms'].items():
     arm = Arm.parse(arm, entries)
     main.configure(

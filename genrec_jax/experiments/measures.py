@@ -6,11 +6,13 @@ column to number or text. It is bound as `experiment.experiment.measure`.
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
 from genrec_jax.data import splits
 from genrec_jax.data.dataset import Dataset
+from genrec_jax.evaluation import results
 from genrec_jax.ids.inspection import neighbourhood_overlap
 from genrec_jax.ids.item_ids import ItemIds
 
@@ -43,3 +45,37 @@ def id_facts(run_dir: pathlib.Path) -> list[Row]:
       'by chance': overlap['shuffled']['prefixes'][0],
     }
   ]
+
+
+def beside_pipeline(run_dir: pathlib.Path) -> list[Row]:
+  """Returns accuracy and cost of the model and the baselines of a run.
+
+  Of next items on validation, and of one request at a time and a batch of
+  several, as `genrec evaluate`, `baselines` and `measure_cost` wrote them.
+  """
+  task, split = 'sequential', 'validation'
+  result, _ = results.read_result(run_dir, split, task)
+  metrics = {'model': result['metrics']['model']['all']}
+  folder = run_dir / 'baselines' / split
+  for path in sorted(folder.glob('*.json')):
+    found = json.loads(path.read_text(encoding='utf-8'))
+    metrics[path.stem] = found['metrics']['all']
+  cost = json.loads((run_dir / 'cost' / f'{task}.json').read_text('utf-8'))
+  rows = []
+  for method, found in metrics.items():
+    row = {
+      'items': cost['items'],
+      'method': method,
+      'recall@10': found['recall@10'],
+      'ndcg@10': found['ndcg@10'],
+    }
+    for size, of_size in cost['costs'].items():
+      measured = of_size[method]
+      row[f'p50 ms, {size} at once'] = measured['p50_ms']
+      row[f'p95 ms, {size} at once'] = measured['p95_ms']
+      row[f'CPU ms each, {size} at once'] = measured['cpu_ms_per_request']
+    flops = measured['flops_per_request']
+    row['MFLOP'] = None if flops is None else flops / 1e6
+    row['MiB held'] = measured['bytes_held'] / 2**20
+    rows.append(row)
+  return rows

@@ -13,14 +13,16 @@ from genrec_jax.reporting import figures, page
 
 
 def render(
-  found: Mapping[str, Any], tables: Sequence[Table], plot: Sequence[str]
+  found: Mapping[str, Any],
+  tables: Sequence[Table],
+  plots: Sequence[Sequence[str]],
 ) -> str:
   """Returns the page as HTML that asks nothing of the network.
 
   Args:
     found: what `experiment.json` says.
     tables: in the order of the page.
-    plot: columns of `measured`: across, up, and what makes a line each.
+    plots: of each, columns of `measured`: across, up, and what makes a line.
   """
   pictures = [
     {
@@ -40,14 +42,15 @@ def render(
     for scores in reversed(found['scores'])
     if scores['rows']
   ]
-  if plot and found['measured']:
-    pictures.append(
-      {
-        'title': f'{plot[1]} by {plot[0]}',
-        'note': '',
-        'figure': measured_lines(found['measured'], plot),
-      }
-    )
+  pictures += [
+    {
+      'title': f'{plot[1]} by {plot[0]}',
+      'note': '',
+      'figure': measured_lines(found['measured'], plot),
+    }
+    for plot in plots
+    if found['measured']
+  ]
   facts = [
     (name, value)
     for name, value in (
