@@ -130,7 +130,9 @@ def test_arms_are_compared_with_the_first_and_with_baselines(
     (directory / 'experiment.md').read_text(),
     (directory / 'experiment.html').read_text(),
   ):
-    assert mean in text and 'less than plain' in text and 'popularity' in text
+    assert (
+      mean in text and 'less than the first' in text and 'popularity' in text
+    )
   assert 'size by named' in (directory / 'experiment.html').read_text()
 
 

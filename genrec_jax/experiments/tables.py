@@ -82,8 +82,7 @@ def score_tables(scores: Scores, metric: str) -> list[Table]:
   head = ['', *shown, f'{metric}, 95 %']
   head += ['seeds ±'] * deviations
   if compared:
-    reference = next(iter(compared))
-    head += [f'less than {reference}', '95 %', 'p (Holm)']
+    head += ['less than the first', '95 %', 'p (Holm)']
   rows = []
   for name, seeds in scores.means.items():
     low, high = scores.intervals[name]
@@ -105,10 +104,10 @@ def score_tables(scores: Scores, metric: str) -> list[Table]:
       ' bootstrap over examples, differences paired.',
     )
   ]
-  slices = list(dict.fromkeys(row.slice for row in scores.rows))[1:]
+  counts = {row.slice: row.n for row in scores.rows}
+  slices = [name for name, n in counts.items() if n < counts['all']]
   if slices:
     cells = {(row.name, row.slice): row for row in scores.rows}
-    counts = {row.slice: row.n for row in scores.rows}
     tables.append(
       Table(
         f'{metric} by slice, {scores.split}',
