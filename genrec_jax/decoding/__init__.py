@@ -17,7 +17,9 @@ The catalogue:
 
 The search:
   beam_search       the K best items
-  catalogue_scores  the exact scores of all items
+  catalogue_scores  the exact scores of all items, and what lies outside
+  free_beam         the same beams without the trie: what a model would invent
+  item_grammar      the trie as a grammar, for items that are drawn
   examples          a function of batches, over all examples
   t5x               the search as T5X's models call it
   recommend         model + trie -> one jitted function from a batch to lists

@@ -8,7 +8,8 @@ small catalogue, and for knowing what a beam loses.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -54,12 +55,101 @@ def score_catalogue(
   """
   if normalization not in NORMALIZATIONS:
     raise unknown_name('normalization', normalization, NORMALIZATIONS)
+  scores = _prefix_scores(
+    trie,
+    tokens_to_logits,
+    cache,
+    batch_size,
+    normalization,
+    chunk_size,
+    cache_offset,
+  )
+  *_, score_BN = scores
+  known = trie.item_to_row >= 0
+  row = jnp.where(known, trie.item_to_row, 0)
+  return jnp.where(known, score_BN[:, row], -jnp.inf)
+
+
+def catalogue_mass(
+  trie: Trie,
+  tokens_to_logits: TokensToLogits,
+  cache: Cache,
+  batch_size: int,
+  *,
+  chunk_size: int = 256,
+  cache_offset: int = 0,
+) -> Float32[Array, 'B L']:
+  """Returns the probability that the model stays within the catalogue.
+
+  Summed exactly, without drawing anything, over all sequences of tokens that
+  the model may write: `mass[:, l]` is the probability that the first l + 1 of
+  them are the beginning of an item. The last is that of all items together;
+  what is missing to 1 is what a model without the trie invents.
+
+  Args:
+    trie: the catalogue; no two items share their tokens.
+    tokens_to_logits: the model, see beam_search.py; takes several tokens.
+    cache: its state with B rows, before the first token.
+    batch_size: B.
+    chunk_size: how many children are scored at once.
+    cache_offset: the axis of the cache's leaves that holds the rows.
+  """
+  scores = _prefix_scores(
+    trie,
+    tokens_to_logits,
+    cache,
+    batch_size,
+    'vocabulary',
+    chunk_size,
+    cache_offset,
+  )
+  masses = []
+  for depth, score_BN in enumerate(scores, start=1):
+    exists = jnp.arange(score_BN.shape[1]) < trie.num_nodes[depth]
+    score_BN = jnp.where(exists[None], score_BN, -jnp.inf)
+    masses.append(jnp.exp(jax.nn.logsumexp(score_BN, axis=1)))
+  return jnp.stack(masses[: trie.num_levels], axis=1)
+
+
+def make_mass_fn(model, trie: Trie, *, chunk_size: int = 256) -> Callable:
+  """Returns the jitted function from (params, batch) to `catalogue_mass`.
+
+  Args:
+    model: has `start_decoding`, see models/encoder_decoder.py.
+    trie: the catalogue.
+    chunk_size: how many children are scored at once.
+  """
+  mass = functools.partial(_mass, model=model, chunk_size=chunk_size)
+  return lambda params, batch: mass(params, trie, batch['encoder_input_tokens'])
+
+
+@functools.partial(jax.jit, static_argnames=('model', 'chunk_size'))
+def _mass(params, trie, inputs, *, model, chunk_size):
+  tokens_to_logits, cache = model.start_decoding(
+    params, {'encoder_input_tokens': inputs}
+  )
+  return catalogue_mass(
+    trie, tokens_to_logits, cache, len(inputs), chunk_size=chunk_size
+  )
+
+
+def _prefix_scores(
+  trie: Trie,
+  tokens_to_logits: TokensToLogits,
+  cache: Cache,
+  batch_size: int,
+  normalization: str,
+  chunk_size: int,
+  cache_offset: int,
+) -> Iterator[Float32[Array, 'B nodes']]:
+  """Yields the log-probability of all prefixes, depth by depth from 1."""
   score_BN = jnp.zeros((batch_size, 1), jnp.float32)
   for depth, level in enumerate(trie.levels):
     parent_N = level.ranges.parent(jnp.arange(trie.capacities[depth + 1]))
     above_BN = score_BN[:, parent_N]
     if level.alphabet is None:
       score_BN = above_BN
+      yield score_BN
       continue
 
     def logits_of(node_C, depth=depth, level=level):
@@ -81,9 +171,7 @@ def score_catalogue(
     if normalization == 'children':
       token_BN -= _over_siblings(token_BN, parent_N, trie.capacities[depth])
     score_BN = above_BN + token_BN
-  known = trie.item_to_row >= 0
-  row = jnp.where(known, trie.item_to_row, 0)
-  return jnp.where(known, score_BN[:, row], -jnp.inf)
+    yield score_BN
 
 
 def _token_scores(

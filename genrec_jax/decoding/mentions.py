@@ -61,7 +61,7 @@ def _codes_of_words(words, row, size):
   return bits(take(words, row)).reshape(len(row), -1)[:, :size]
 
 
-def _follow(
+def follow(
   level: Level, node: Int32[Array, 'R'], code: Int32[Array, 'R']
 ) -> tuple[Int32[Array, 'R'], Bool[Array, 'R']]:
   """Returns the children with these codes, and whether there are such."""
@@ -110,7 +110,9 @@ class MentionGrammar:
     """Returns text and first codes outside of mentions, else what leads on."""
     depth = state.depth
     codes = [
-      self._legal_codes(number, state.node_at(number))
+      legal_codes(
+        self.trie.levels[number], self.filters[number], state.node_at(number)
+      )
       & ((depth == number) | (number == 0))[:, None]
       for number in range(self.trie.num_levels)
     ]
@@ -133,7 +135,7 @@ class MentionGrammar:
       code = token - alphabet.first_token
       goes_on = (code >= 0) & (code < alphabet.block_size)
       goes_on &= (state.depth == number) | (number == 0)
-      child, _ = _follow(
+      child, _ = follow(
         self.trie.levels[number],
         state.node_at(number),
         code + alphabet.num_special,
@@ -144,22 +146,30 @@ class MentionGrammar:
       )
     return after
 
-  def _legal_codes(self, number, node):
-    """Returns the codes of children that lead to an item of the request."""
-    level, level_filter = self.trie.levels[number], self.filters[number]
-    codes = child_codes(level, node)
-    if level_filter.views is not None:
-      before = jnp.cumsum(codes, axis=1, dtype=jnp.int32) - 1
-      child = level.ranges.start(node)[:, None] + jnp.maximum(before, 0)
-      view = _of_rows(level_filter.view, node)
-      codes &= level_filter.views.allows(view, child)
-    if level_filter.dead is not None:
-      dead = jax.tree.map(lambda x: _of_rows(x, node), level_filter.dead)
-      here = (dead.parent == node[:, None]) & (dead.node < NO_NODE)
-      row = jnp.arange(len(node))[:, None]
-      code = jnp.where(here, dead.code, codes.shape[1])
-      codes = codes.at[row, code].set(False, mode='drop')
-    return codes
+
+def legal_codes(
+  level: Level, level_filter: LevelFilter, node: Int32[Array, 'R']
+) -> Bool[Array, 'R size']:
+  """Returns the codes of children that lead to an item of the request.
+
+  Args:
+    level: of the trie.
+    level_filter: what the requests may not follow there.
+    node: of R rows, as many for each request.
+  """
+  codes = child_codes(level, node)
+  if level_filter.views is not None:
+    before = jnp.cumsum(codes, axis=1, dtype=jnp.int32) - 1
+    child = level.ranges.start(node)[:, None] + jnp.maximum(before, 0)
+    view = _of_rows(level_filter.view, node)
+    codes &= level_filter.views.allows(view, child)
+  if level_filter.dead is not None:
+    dead = jax.tree.map(lambda x: _of_rows(x, node), level_filter.dead)
+    here = (dead.parent == node[:, None]) & (dead.node < NO_NODE)
+    row = jnp.arange(len(node))[:, None]
+    code = jnp.where(here, dead.code, codes.shape[1])
+    codes = codes.at[row, code].set(False, mode='drop')
+  return codes
 
 
 def _of_rows(array, node):
@@ -295,7 +305,7 @@ def _walk(trie: Trie, tokens: Int32[Array, 'n L']) -> Int32[Array, 'n']:
       special = token < alphabet.num_special
       code = jnp.where(special, token, code)
       inside |= special
-    node, found = _follow(level, jnp.where(exists, node, 0), code)
+    node, found = follow(level, jnp.where(exists, node, 0), code)
     exists &= inside & found
   first, _ = trie.leaf_range(trie.num_levels, jnp.where(exists, node, 0))
   return jnp.where(exists, trie.items(first), -1)
