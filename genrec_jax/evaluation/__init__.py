@@ -7,6 +7,9 @@ rating         RMSE, MAE; AUC of yes/no
 text           BLEU, ROUGE, distinct n-grams
 explanation    USR, FMR, FCR, DIV: which features are named
 conversation   Recall in dialogues, with and without what was mentioned before
+hallucination  IDs that do not exist: of what kind, and where they leave
+claims         what texts say of items that no metadata say
+sentiment      do texts contradict the rating
 bias           what lists show of the catalogue, and whom they favour
 beyond_accuracy novelty, diversity, serendipity, personalisation
 fairness       metrics by group of users, and how far groups are apart

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from genrec_jax.types import GenrecError
 
@@ -110,3 +110,72 @@ def holm(p_values: Sequence[float]) -> list[float]:
   corrected = np.empty(len(order))
   corrected[order] = np.minimum(raised, 1.0)
   return corrected.tolist()
+
+
+def ratio_bootstrap(
+  numerator: Float[np.ndarray, 'E'],
+  denominator: Float[np.ndarray, 'E'],
+  user: Integer[np.ndarray, 'E'],
+  *,
+  confidence: float = 0.95,
+  num_resamples: int = 1000,
+  seed: int = 0,
+) -> dict[str, float | int | None]:
+  """Returns sum(numerator) / sum(denominator), with an interval over users.
+
+  Users are drawn with all their examples, as those of one user are alike; so
+  a share of all claims, of which some texts hold many and some none, has an
+  interval too.
+
+  Args:
+    numerator: of each example.
+    denominator: of each example, at least 0; ones for a mean.
+    user: of each example.
+    confidence: of the interval of percentiles.
+    num_resamples: how often users are drawn anew.
+    seed: of the draws.
+
+  Returns:
+    `n`, users; `mean`, `low` and `high`, None where the denominator is 0.
+
+  Raises:
+    GenrecError: if there is not one of each for every example, or a value is
+      not a number.
+  """
+  sums = np.stack([numerator, denominator]).astype(float)
+  user = np.asarray(user)
+  if sums.shape != (2, len(user)) or not len(user):
+    raise GenrecError(
+      f'Got values of shape {sums.shape[1:]} for {len(user)} examples;'
+      ' expected one for each of at least one.'
+    )
+  if not np.isfinite(sums).all():
+    raise GenrecError(
+      f'Got the value {sums[~np.isfinite(sums)][0]}; expected numbers.'
+    )
+  _, place = np.unique(user, return_inverse=True)
+  of_users = np.stack([np.bincount(place, values) for values in sums])
+  total = of_users.sum(axis=1)
+  result = {'n': of_users.shape[1], 'mean': None, 'low': None, 'high': None}
+  if not total[1]:
+    return result
+  # Many users are alike: how often each kind of user comes is drawn at once.
+  kinds, counts = np.unique(of_users, axis=1, return_counts=True)
+  rng = np.random.default_rng(seed)
+  batch = max(1, BATCH_VALUES // len(counts))
+  above, below = np.concatenate(
+    [
+      rng.multinomial(
+        result['n'], counts / result['n'], min(batch, num_resamples - done)
+      )
+      @ kinds.T
+      for done in range(0, num_resamples, batch)
+    ]
+  ).T
+  ratios = above[below > 0] / below[below > 0]
+  low, high = np.quantile(ratios, [(1 - confidence) / 2, (1 + confidence) / 2])
+  return result | {
+    'mean': float(total[0] / total[1]),
+    'low': float(low),
+    'high': float(high),
+  }

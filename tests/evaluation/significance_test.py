@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from genrec_jax.evaluation.significance import paired_bootstrap
+from genrec_jax.evaluation.significance import paired_bootstrap, ratio_bootstrap
 from genrec_jax.types import GenrecError
 
 
@@ -73,3 +73,41 @@ def test_seeds_repeat():
 def test_what_cannot_be_compared_is_refused(first, second, message):
   with pytest.raises(GenrecError, match=message):
     paired_bootstrap(first, second)
+
+
+def test_a_ratio_has_the_interval_of_its_users():
+  random = np.random.default_rng(6)
+  claims = random.integers(0, 5, 600)
+  false = random.binomial(claims, 0.3)
+  user = np.arange(600) // 3
+  found = ratio_bootstrap(false, claims, user)
+  assert found['n'] == 200
+  assert found['mean'] == pytest.approx(false.sum() / claims.sum())
+
+  def ratio(a, b, axis):
+    return a.sum(axis) / b.sum(axis)
+
+  of_users = [np.bincount(user, values) for values in (false, claims)]
+  slow = scipy.stats.bootstrap(
+    of_users, ratio, paired=True, method='percentile', rng=random
+  ).confidence_interval
+  assert found['low'] == pytest.approx(slow.low, abs=0.004)
+  assert found['high'] == pytest.approx(slow.high, abs=0.004)
+
+
+def test_examples_of_one_user_are_not_drawn_apart():
+  """Ten users, each ten times, are not a hundred."""
+  values = np.repeat(np.arange(10) % 2, 10).astype(float)
+  ones = np.ones(100)
+  alone = ratio_bootstrap(values, ones, np.arange(100))
+  together = ratio_bootstrap(values, ones, np.repeat(np.arange(10), 10))
+  assert together['high'] - together['low'] > 2 * (alone['high'] - alone['low'])
+
+
+def test_a_ratio_of_nothing_is_none():
+  found = ratio_bootstrap(np.zeros(3), np.zeros(3), np.arange(3))
+  assert found == {'n': 3, 'mean': None, 'low': None, 'high': None}
+  with pytest.raises(GenrecError, match='2 examples'):
+    ratio_bootstrap(np.zeros(3), np.ones(3), np.arange(2))
+  with pytest.raises(GenrecError, match='nan'):
+    ratio_bootstrap(np.array([1, np.nan]), np.ones(2), np.arange(2))
