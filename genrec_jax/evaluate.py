@@ -30,6 +30,7 @@ from genrec_jax.measuring import audit, watching
 from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.task import WRITTEN, measure_task
 from genrec_jax.measuring.train_data import TrainData, load_train_data
+from genrec_jax.reporting.hallucination_tables import tell_hallucination
 from genrec_jax.training import partitioning
 from genrec_jax.types import PathLike, unknown_name
 
@@ -49,6 +50,7 @@ def evaluate(
   cold_share: float = 0.0,
   popularity_penalties: Sequence[float] = (),
   penalty_beams: int = 100,
+  hallucination_examples: int | None = 0,
   text_beams: int | None = None,
   temperature: float | None = None,
   top_k: int | None = None,
@@ -84,6 +86,10 @@ def evaluate(
     a reply    the same; which items it names, and how many it would invent
                were it not for the trie
 
+  Of texts also which claims no metadata bear out and how often they contradict
+  the rating, of written ratings how many nobody can give, and of items, where
+  `hallucination_examples` asks for it, how many the model would invent.
+
   Before and after, an audit (measuring/audit.py) looks for what would make the
   numbers worthless: ids or train examples that saw held-out interactions,
   inputs that hold their target, examples of another part, items listed twice,
@@ -106,6 +112,11 @@ def evaluate(
       by the score less NUMBER times the log of an item's popularity
       (decoding/popularity_penalty.py). Choose one on validation.
     penalty_beams: the width of the search that they are chosen from.
+    hallucination_examples: decode lists of items without the trie, too, on a
+      seeded sample of so many examples: how many IDs the model would invent,
+      and what that costs (docs/evaluation.md). It takes several searches more;
+      0 leaves it out, None takes all examples. What texts and ratings say that
+      is not so is always measured.
     text_beams: search for the likeliest texts with so many beams; by default
       the likeliest token is taken at each step.
     temperature: draw the tokens of texts, their logits divided by this.
@@ -143,6 +154,7 @@ def evaluate(
     cold_share=cold_share,
     popularity_penalties=tuple(popularity_penalties),
     penalty_beams=penalty_beams,
+    hallucination_examples=hallucination_examples,
     text_decoding=TextDecoding(
       num_beams=text_beams,
       temperature=temperature,
@@ -305,7 +317,11 @@ def _measure(
   }
   if jax.process_index() == 0:
     path = results.write_result(run.directory, result, measured.arrays)
-    tables = [results.format_table(result), results.format_bias(result)]
+    tables = [
+      results.format_table(result),
+      results.format_bias(result),
+      tell_hallucination(result),
+    ]
     told = '\n'.join(table for table in tables if table)
     print(f'\n{told}\nWritten to {path}.', flush=True)
   return result

@@ -54,6 +54,7 @@ def report(
   from genrec_jax.reporting import (
     bias_section,
     figures,
+    hallucination_section,
     page,
     task_sections,
   )
@@ -81,6 +82,7 @@ def report(
       {
         **task_sections.task_section(shown, others, _published(run_dir)),
         'hidden': bias_section.bias_section(shown[0], others[0]),
+        'invented': hallucination_section.hallucination_section(shown[0]),
       }
     )
   ids = ItemIds.load(run_dir / 'ids')
@@ -135,8 +137,9 @@ def report(
   path = run_dir / 'report.html'
   artifacts.write_text(path, html)
   for section in sections:
-    hidden = section['hidden'] or {'tables': []}
-    for table in [*section['tables'], *hidden['tables']]:
+    beside = [section[name] for name in ('hidden', 'invented')]
+    more = [table for found in beside if found for table in found['tables']]
+    for table in [*section['tables'], *more]:
       print(f'{section["task"]}. {task_sections.format_table(table)}\n')
   for warning in warnings:
     print(f'Warning: {warning}')

@@ -38,6 +38,8 @@ class TaskFacts:
     choices: of ratings and yes or no: the text, value and tokens of each.
     lacking: interactions of each part that lack what the task needs.
     cut: texts by column that are longer than is shown or learnt.
+    prompt: the slots of the prompt that it is evaluated with; none where the
+      cache does not say.
   """
 
   name: str
@@ -47,6 +49,7 @@ class TaskFacts:
   choices: tuple[tuple[str, float, tuple[int, ...]], ...]
   lacking: Mapping[str, int]
   cut: Mapping[str, int]
+  prompt: tuple[str, ...] = ()
 
   @property
   def values(self) -> list[float]:
@@ -74,6 +77,7 @@ def task_facts(cache: TokenCache, task: str) -> TaskFacts:
     ),
     lacking=known.get('lacking', {}),
     cut=known.get('cut', {}),
+    prompt=tuple(known.get('prompt', ())),
   )
 
 

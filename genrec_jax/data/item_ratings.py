@@ -1,4 +1,4 @@
-"""What others gave an item: what a prompt may say of it."""
+"""Ratings: which are good, and what others gave an item."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import numpy as np
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.splits import TRAIN, Examples, Split
 from genrec_jax.data.token_cache import Ragged
+
+LIKED = 4.0  # stars from which on a user likes an item, as the field has it
 
 
 def ratings_of_others(

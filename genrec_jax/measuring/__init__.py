@@ -5,6 +5,8 @@ train_data what floors learn from: the train part of the dataset
 items      lists of items; in dialogues also
 unseen     lists with places kept for items that training never saw
 penalties  lists corrected for popularity
+invented_items  what is decoded without the trie, and what it costs
+hallucination  ratings, mentions and claims that are not so
 bias       what accuracy hides: popularity, variety, groups of users
 wishes     do lists obey what prompts wish for
 choices    ratings and yes or no

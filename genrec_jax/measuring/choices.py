@@ -23,6 +23,7 @@ from genrec_jax.evaluation.rating import (
   rating_metrics,
   yes_no_metrics,
 )
+from genrec_jax.measuring.hallucination import measure_written_ratings
 from genrec_jax.measuring.measured import Measured, Settings, of_all, read_out
 from genrec_jax.measuring.train_data import TrainData
 
@@ -77,7 +78,14 @@ def measure_ratings_task(
       **arrays,
     },
     read_out=read_out(run, examples, say),
-    facts={'failures': outputs.count_failures(answers.generated)},
+    facts={
+      'failures': outputs.count_failures(answers.generated),
+      'hallucination': {
+        'ratings': measure_written_ratings(
+          answers.generated, facts.values, examples.user
+        )
+      },
+    },
   )
 
 

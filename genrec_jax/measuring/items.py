@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -21,6 +22,7 @@ from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import conversation, ranking
 from genrec_jax.measuring import penalties, unseen, wishes
 from genrec_jax.measuring.bias import measure_bias, measure_groups
+from genrec_jax.measuring.invented_items import measure_invented_items
 from genrec_jax.measuring.measured import Measured, Settings, read_out
 from genrec_jax.measuring.train_data import TrainData
 
@@ -94,6 +96,7 @@ def measure_items(
       exclude_seen=settings.exclude_seen,
     )
     hidden['groups'] = measure_groups(rows, examples, data)
+  hidden |= _hallucination(run, facts, examples, settings)
   return Measured(
     metrics=metrics,
     columns=COLUMNS if wished is None else COLUMNS + wishes.COLUMNS,
@@ -130,7 +133,6 @@ def measure_conversation(
   the dialogue mentioned already; the rows 'without mentioned' leave it out.
   They reach to the last cutoff of the field, 50, or to the catalogue's end.
   """
-  del facts
   turns, targets = group_turns(examples)
   width = min(conversation.CUTOFFS[-1], len(run.cache.item_tokens))
   width = max(width, settings.num_beams)
@@ -186,8 +188,19 @@ def measure_conversation(
       'invalid_share': invalid,
       'empty_share': float((rows['model'] < 0).mean()),
       'search': _describe(settings, width, False),
+      **_hallucination(run, facts, examples, settings),
     },
   )
+
+
+def _hallucination(
+  run: Run, facts: TaskFacts, examples: TokenExamples, settings: Settings
+) -> dict[str, Any]:
+  """Returns what is decoded without the trie, where that is asked for."""
+  if settings.hallucination_examples == 0:
+    return {}
+  found = measure_invented_items(run, facts, examples, settings)
+  return {'hallucination': {'items': found}}
 
 
 def group_turns(examples: TokenExamples) -> tuple[TokenExamples, Ragged]:

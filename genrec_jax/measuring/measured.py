@@ -30,6 +30,8 @@ class Settings:
       kept for items that training never saw; 0 does not.
     popularity_penalties: measure them once more for each of these.
     penalty_beams: the width of the search that those lists are chosen from.
+    hallucination_examples: decode lists of items without the trie, too, on so
+      many examples (invented_items.py); 0 does not, None takes all.
     text_decoding: how texts are decoded.
     batch_size: examples decoded at once.
     baselines: of lists of items.
@@ -41,6 +43,7 @@ class Settings:
   cold_share: float = 0.0
   popularity_penalties: Sequence[float] = ()
   penalty_beams: int = 100
+  hallucination_examples: int | None = 0
   text_decoding: TextDecoding = GREEDY
   batch_size: int = 128
   baselines: Sequence[Callable[[], protocol.Baseline]] = ()

@@ -19,6 +19,10 @@ from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.evaluation import outputs
 from genrec_jax.evaluation.outputs import DialogueTurn, Failure
 from genrec_jax.evaluation.text import example_rouge, text_metrics
+from genrec_jax.measuring.hallucination import (
+  measure_mentions,
+  measure_reply_claims,
+)
 from genrec_jax.measuring.measured import (
   Measured,
   Settings,
@@ -70,6 +74,10 @@ def measure_replies(
     )
   if data is not None:
     metrics |= _floors(examples, turns, truth, data)
+  said = {name: found.first for name, found in answers.items()}
+  hidden = {'mentions': measure_mentions(said, examples.user)}
+  if data is not None:
+    hidden |= measure_reply_claims(said, turns, examples, data)
   model: TextAnswers = answers['model']
   return Measured(
     metrics=metrics,
@@ -90,6 +98,7 @@ def measure_replies(
       'cut_share': float(1 - model.ended[:, 0].mean()),
       'text_settings': text_settings,
       'text_decoding': settings.text_decoding.describe(),
+      'hallucination': hidden,
     },
   )
 

@@ -18,6 +18,7 @@ from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.evaluation import outputs
 from genrec_jax.evaluation.explanation import explanation_metrics
 from genrec_jax.evaluation.text import example_rouge, text_metrics
+from genrec_jax.measuring.hallucination import measure_text_claims
 from genrec_jax.measuring.measured import (
   Measured,
   Settings,
@@ -68,6 +69,11 @@ def measure_texts(
       metrics.setdefault(name, of_all({'n': len(texts)}))['all'] |= (
         explanation_metrics(texts, features, named)
       )
+  hidden = {}
+  if data is not None and not facts.of_dialogues:
+    hidden['hallucination'] = measure_text_claims(
+      facts, examples, written, truth, data
+    )
   counted = outputs.count_failures(answers.first)
   metrics['model']['all']['failed_share'] = counted['failed_share']
   return Measured(
@@ -93,6 +99,7 @@ def measure_texts(
       'cut_share': float(1 - answers.ended[:, 0].mean()),
       'text_settings': text_settings,
       'text_decoding': settings.text_decoding.describe(),
+      **hidden,
     },
   )
 

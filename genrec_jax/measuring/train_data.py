@@ -55,6 +55,16 @@ class TrainData:
       self.dataset.interactions[column].take(rows).to_pylist(),
     )
 
+  def rated_texts(
+    self, column: str
+  ) -> tuple[list[str], Float[np.ndarray, 'R']]:
+    """Returns text and rating of the train interactions that have both."""
+    train = self.split.part == splits.TRAIN
+    rows = text_rows(self.dataset.interactions, train, [column, 'rating'])
+    table = self.dataset.interactions.take(rows)
+    ratings = table['rating'].cast(pa.float64()).to_numpy()
+    return table[column].to_pylist(), ratings
+
   def column(
     self, column: str, examples: TokenExamples
   ) -> list[str | float | None]:

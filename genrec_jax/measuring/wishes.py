@@ -58,10 +58,9 @@ def find_wishes(
   None, too, where there is no dataset to say what items are, and where no
   target of a small sample has an attribute.
   """
-  settings = run.cache.manifest.get('settings', {})
-  prompt = settings.get('tasks', {}).get(facts.name, {}).get('prompt', ())
-  if WANTED not in prompt or data is None:
+  if WANTED not in facts.prompt or data is None:
     return None
+  settings = run.cache.manifest['settings']
   attributes = read_attributes(data.dataset.items, settings[WANTED])
   drawn = draw_wishes(attributes, examples.user, examples.target)
   asked = np.unique(drawn[drawn >= 0])

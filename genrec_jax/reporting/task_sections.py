@@ -139,7 +139,7 @@ def format_table(table: Mapping[str, Any]) -> str:
   widths = [max(11, len(name) + 1) for name in table['columns']]
   heads = zip(table['columns'], widths)
   lines = [
-    f'{table["title"]}. {table["note"]}',
+    f'{table["title"]}. {table["note"]}'.strip(),
     ' ' * width + ''.join(f'{name:>{size}}' for name, size in heads),
   ]
   for row in table['rows']:

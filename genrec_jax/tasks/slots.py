@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from genrec_jax.data.item_ratings import LIKED
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.tasks.prompts import WANTED
 from genrec_jax.tasks.vocabulary import RecommendationVocabulary
@@ -26,7 +27,6 @@ OFFERED = 'offered'  # the slot of an item to say yes or no to, and its feature
 RETRIEVED_ITEMS = 'retrieved_items'  # slots and features, see retrieved.py
 RETRIEVED_TEXT = 'retrieved_text'
 ITEM_RATINGS = 'item_ratings'  # slot and feature: the stars others gave
-LIKED = 4.0  # stars from which on a user likes an item, as the field has it
 YES, NO = 'yes', 'no'
 HISTORIES = ('history', 'rated_history', 'profile')  # slots of items before
 TEXTS = ('feature', 'explanation', 'review', 'summary')  # slots and columns
