@@ -307,8 +307,8 @@ def build_dataset(
   return Dataset(
     name=name,
     interactions=pa.table(interactions).combine_chunks(),
-    items=_join(item_ids, 'item_id', raw.items),
-    users=_join(user_ids, 'user_id', raw.users),
+    items=protocol.join(item_ids, 'item_id', raw.items),
+    users=protocol.join(user_ids, 'user_id', raw.users),
     dialogues=told,
     facts={
       **raw.facts,
@@ -385,22 +385,3 @@ def _clock(table: pa.Table) -> str:
     return 'order'
   time = table['time'].to_numpy()
   return 'days' if not (time % _DAY).any() else 'seconds'
-
-
-def _join(ids: pa.Array, key: str, side: pa.Table | None) -> pa.Table:
-  """Returns one row an id, with what the side table's first such row says."""
-  columns = {key: ids.cast(pa.string())}
-  if key == 'item_id':
-    columns['title'] = pa.nulls(len(ids), pa.string())
-    columns['attributes'] = pa.nulls(len(ids), pa.list_(pa.string()))
-  if side is not None:
-    rows = pc.index_in(ids, value_set=side[key].cast(pa.string()))
-    for name, column in zip(side.column_names, side.take(rows).columns):
-      if name != key:
-        columns[name] = column
-  if key == 'item_id':
-    empty = pa.scalar([], pa.list_(pa.string()))
-    attributes = columns['attributes'].cast(pa.list_(pa.string()))
-    columns['title'] = columns['title'].cast(pa.string())
-    columns['attributes'] = pc.coalesce(attributes, empty)
-  return pa.table(columns).combine_chunks()

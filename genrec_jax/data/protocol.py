@@ -1,4 +1,4 @@
-"""The policies between raw rows and a data set: order, duplicates, k-core."""
+"""Between raw rows and a data set: order, duplicates, k-core, what is said."""
 
 from __future__ import annotations
 
@@ -60,3 +60,22 @@ def renumber(codes, ids, kept) -> tuple[np.ndarray, pa.Array]:
   present[codes[kept]] = True
   numbers = np.cumsum(present, dtype=np.int32) - np.int32(1)
   return numbers[codes], ids.filter(pa.array(present))
+
+
+def join(ids: pa.Array, key: str, side: pa.Table | None) -> pa.Table:
+  """Returns one row an id, with what the side table's first such row says."""
+  columns = {key: ids.cast(pa.string())}
+  if key == 'item_id':
+    columns['title'] = pa.nulls(len(ids), pa.string())
+    columns['attributes'] = pa.nulls(len(ids), pa.list_(pa.string()))
+  if side is not None:
+    rows = pc.index_in(ids, value_set=side[key].cast(pa.string()))
+    for name, column in zip(side.column_names, side.take(rows).columns):
+      if name != key:
+        columns[name] = column
+  if key == 'item_id':
+    empty = pa.scalar([], pa.list_(pa.string()))
+    attributes = columns['attributes'].cast(pa.list_(pa.string()))
+    columns['title'] = columns['title'].cast(pa.string())
+    columns['attributes'] = pc.coalesce(attributes, empty)
+  return pa.table(columns).combine_chunks()
