@@ -44,6 +44,7 @@ BESIDE = (
   'experiment',
   'export',
   'inspect_ids',
+  'serve',
 )
 COMMANDS = {
   **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},

@@ -12,6 +12,7 @@ import numpy as np
 
 from genrec_jax import artifacts
 from genrec_jax.answering.facts import task_facts
+from genrec_jax.answering.histories import HistoryReader
 from genrec_jax.answering.items import (
   check_lists,
   describe_items,
@@ -24,14 +25,10 @@ from genrec_jax.answering.run import (
   load_tokens,
 )
 from genrec_jax.answering.source_ids import read_new_items, read_query_ids
-from genrec_jax.data.token_cache import TokenCache, TokenExamples
+from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.catalogue_views import only_items
 from genrec_jax.decoding.cold_share import check_share, recommend_with_share
-from genrec_jax.decoding.new_users import (
-  NOBODY,
-  new_user_examples,
-  read_prompt,
-)
+from genrec_jax.decoding.new_users import NOBODY
 from genrec_jax.decoding.popularity_penalty import (
   check_penalties,
   log_popularity,
@@ -43,8 +40,6 @@ from genrec_jax.decoding.recommend import (
   take_examples,
 )
 from genrec_jax.evaluation import results
-from genrec_jax.ids.item_ids import TokenLayout
-from genrec_jax.ids.new_items import NewItems
 from genrec_jax.training import partitioning
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
@@ -150,8 +145,8 @@ def recommend(
   added = read_new_items(run_dir, cache) if new_items else None
   cache = cache if added is None else added.extend(cache)
   if history is not None:
-    rows = _find_items(run_dir, cache, added, history)
-    examples = _new_user(run_dir, cache, task, rows)
+    reader = HistoryReader(run_dir, cache, task, added)
+    examples = reader.examples([reader.find_items(history)])
     user_ids, split, who = None, None, 'a new user'
   else:
     examples = cache.examples(task, split)
@@ -325,72 +320,3 @@ def _train_popularity(run_dir: pathlib.Path, num_items: int) -> np.ndarray:
   split = splits.load_split(run_dir / 'dataset', dataset)
   _, item = splits.train_interactions(dataset, split)
   return log_popularity(np.bincount(item, minlength=num_items))
-
-
-def _find_items(
-  run_dir: pathlib.Path,
-  cache: TokenCache,
-  added: NewItems | None,
-  history: str | Sequence[str | int],
-) -> list[int]:
-  """Returns the rows of the items of a history, by their source ids.
-
-  Where the run directory has no dataset, those of the run go by their rows.
-  """
-  asked = history.split(',') if isinstance(history, str) else history
-  asked = [str(item).strip() for item in asked]
-  new = [] if added is None else added.item_ids
-  known = [str(row) for row in range(len(cache.item_tokens) - len(new))]
-  where = 'rows of the items table'
-  if (run_dir / 'dataset' / artifacts.MANIFEST).exists():
-    from genrec_jax.data.dataset import Dataset
-
-    items = Dataset.load(run_dir / 'dataset').items
-    known, where = items['item_id'].to_pylist(), 'ids of the items table'
-  row = {item: row for row, item in enumerate([*known, *new])}
-  unknown = [item for item in asked if item not in row]
-  if unknown:
-    raise GenrecError(
-      f'Got the item {unknown[0]!r} in the history, expected {where}, such as'
-      f' {", ".join(known[:5])}, or of items that were added to the run; give'
-      ' it an id with `genrec add_items`, or leave it out.'
-    )
-  return [row[item] for item in asked]
-
-
-def _new_user(
-  run_dir: pathlib.Path, cache: TokenCache, task: str, history: Sequence[int]
-) -> TokenExamples:
-  """Returns the example of a user who is not in the data."""
-  layout = TokenLayout.from_dict(cache.layout)
-  tokens = None
-  if layout.user_codebook_sizes and {'user', 'profile'} & {
-    part for part in read_prompt(cache, task) if isinstance(part, str)
-  }:
-    tokens = layout.user_tokens(_new_user_codes(run_dir, history))
-  return new_user_examples(cache, task, [history], user_tokens=tokens)
-
-
-def _new_user_codes(
-  run_dir: pathlib.Path, history: Sequence[int]
-) -> np.ndarray:
-  """Returns the codes of a user, by the users who took the same items."""
-  import scipy.sparse
-
-  from genrec_jax.data import splits
-  from genrec_jax.data.dataset import Dataset
-  from genrec_jax.ids import cold_start
-  from genrec_jax.ids.item_ids import ItemIds
-
-  dataset = Dataset.load(run_dir / 'dataset')
-  split = splits.load_split(run_dir / 'dataset', dataset)
-  user, item = splits.train_interactions(dataset, split)
-  shape = dataset.num_users, dataset.num_items
-  taken = scipy.sparse.csr_array((np.ones(len(user)), (user, item)), shape)
-  taken.sum_duplicates()
-  taken.data[:] = 1
-  new = np.zeros((1, dataset.num_items))
-  new[0, [row for row in history if row < dataset.num_items]] = 1
-  return cold_start.new_user_codes(
-    ItemIds.load(run_dir / 'ids'), taken, scipy.sparse.csr_array(new)
-  )

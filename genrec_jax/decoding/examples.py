@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,8 @@ def map_examples(
   function: Callable[[Mapping[str, Array]], PyTree],
   examples: TokenExamples,
   *,
-  batch_size: int,
+  batch_size: int | None = None,
+  batches: Iterable[tuple[np.ndarray, Mapping[str, np.ndarray]]] | None = None,
   names: Sequence[str] = ('encoder_input_tokens',),
   more: Callable[[Int64[np.ndarray, 'B']], Mapping[str, np.ndarray]] = (
     lambda index: {}
@@ -40,6 +41,8 @@ def map_examples(
       [B, ...].
     examples: E of them.
     batch_size: rows of a batch over all processes, B.
+    batches: the numbers of the examples of each batch, and the batch, instead
+      of those in buckets (`data.batch_plans.planned_inputs`).
     names: the features of `data.batches` that the function reads.
     more: further features, of the numbers of the examples; -1 is an empty row.
     num_buckets: the most input lengths that are compiled; fewer where the
@@ -54,8 +57,6 @@ def map_examples(
   """
   if not len(examples):
     raise GenrecError('Got no examples to answer; check the split.')
-  share = batch_size // jax.process_count()
-  mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
   found, pending = [], []
 
   def collect():
@@ -66,13 +67,18 @@ def map_examples(
     arrays = jax.tree.map(lambda array: np.asarray(array)[real], result)
     found.append((index[real], arrays))
 
-  # More buckets than full batches would add rows, and compilations.
-  num_buckets = min(num_buckets, -(-len(examples) // batch_size))
-  for index, batch in eval_batches(
-    examples,
-    batch_size=batch_size,
-    bucket_boundaries=suggest_buckets(examples.inputs.lengths, num_buckets),
-  ):
+  if batches is None:
+    assert batch_size is not None
+    # More buckets than full batches would add rows, and compilations.
+    num_buckets = min(num_buckets, -(-len(examples) // batch_size))
+    batches = eval_batches(
+      examples,
+      batch_size=batch_size,
+      bucket_boundaries=suggest_buckets(examples.inputs.lengths, num_buckets),
+    )
+  for index, batch in batches:
+    share = len(index) // jax.process_count()
+    mine = slice(jax.process_index() * share, (jax.process_index() + 1) * share)
     features = {name: batch[name][mine] for name in names}
     result = function(place({**features, **more(index[mine])}))
     # Devices work on this batch while the one before is fetched.

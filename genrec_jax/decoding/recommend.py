@@ -169,16 +169,17 @@ def take_examples(
 
 
 def seen_items(
-  history: Ragged, rows: Sequence[int]
+  history: Ragged, rows: Sequence[int], *, least: int = 8
 ) -> Int32[np.ndarray, 'B X']:
   """Returns the items of histories, filled up with -1; row -1 has none.
 
   The width is that of the longest history of all, rounded up to a power of
-  two: one compilation for all batches, and for most other data.
+  two, and at least `least`: one compilation for all batches, and for most
+  other data.
   """
   rows = np.asarray(rows)
-  longest = int(history.lengths.max(initial=1))
-  items = history.padded(rows, 1 << max(3, (longest - 1).bit_length()))
+  longest = max(least, int(history.lengths.max(initial=1)))
+  items = history.padded(rows, 1 << (longest - 1).bit_length())
   lengths = np.where(rows < 0, 0, history.lengths[rows])
   items[np.arange(items.shape[1]) >= lengths[:, None]] = -1
   return items
