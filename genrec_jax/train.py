@@ -14,6 +14,7 @@ from genrec_jax import evaluate as evaluation
 from genrec_jax.data import token_cache
 from genrec_jax.data.batches import TrainBatches, suggest_buckets
 from genrec_jax.data.mixtures import mixing_rates
+from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.measuring.watching import watched_metric
 from genrec_jax.training import parameters, partitioning, trainer
 from genrec_jax.types import PathLike
@@ -205,3 +206,14 @@ def train(
 def vocab_size(*, run_dir: PathLike) -> int:
   """Returns the number of rows of the token table, for the model's config."""
   return token_cache.vocab_size(pathlib.Path(run_dir) / 'tokens')
+
+
+def item_token_ranges(*, run_dir: PathLike) -> tuple[tuple[int, int], ...]:
+  """Returns the first token and the one after the last of each level of ids.
+
+  For a model config that says where the blocks of an input are.
+  """
+  cache = evaluation.load_tokens(run_dir)
+  layout = TokenLayout.from_dict(cache.layout)
+  blocks = layout.item_blocks[: layout.num_levels]
+  return tuple((block.start, block.stop) for block in blocks)

@@ -1,6 +1,7 @@
 """Every gin file under gin/ parses, and makes what it is for."""
 
 import pathlib
+import types
 
 import gin
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from genrec_jax import arguments, main, train
 from genrec_jax.data import token_cache
 from genrec_jax.experiments.arms import Arm
+from genrec_jax.ids.item_ids import TokenLayout
 
 ROOT = pathlib.Path(main.__file__).resolve().parent.parent / 'gin'
 EXPERIMENTS = sorted(path.name for path in ROOT.glob('experiments/*.gin'))
@@ -129,3 +131,23 @@ def test_the_settings_of_a_run_are_its_values_and_not_its_places(tmp_path):
 def test_nothing_in_gin_is_a_package():
   """An __init__.py there would shadow gin-config from the root."""
   assert not list(ROOT.rglob('*.py'))
+
+
+def test_blocks_are_where_the_ids_of_the_run_say(tmp_path, monkeypatch):
+  layout = TokenLayout(codebook_sizes=(8, 9), variable_length=True)
+  monkeypatch.setattr(
+    train.evaluation,
+    'load_tokens',
+    lambda run_dir: types.SimpleNamespace(layout=layout.as_dict()),
+  )
+  monkeypatch.setattr(token_cache, 'vocab_size', lambda directory: 128)
+  main.configure(
+    str(tmp_path),
+    ['experiments/tiny.gin', 'serving/block_local.gin'],
+    ["DATASET = 'simulator'"],
+    {'train': train.train},
+  )
+  model = gin.query_parameter('train.train.model').scoped_configurable_fn()
+  config = model.module.config
+  assert config.num_block_local_layers == config.items_per_block == 1
+  assert config.item_token_ranges == ((3, 11), (11, 20))

@@ -45,8 +45,16 @@ def hugging_face_config(config: T5Config) -> dict[str, Any]:
   """Returns the arguments of `transformers.T5Config` for a model of ours.
 
   Raises:
-    GenrecError: if Hugging Face's T5 has no such activations.
+    GenrecError: if Hugging Face's T5 has no such activations, or no layers
+      that see blocks alone.
   """
+  if config.num_block_local_layers:
+    raise GenrecError(
+      f'Got num_block_local_layers={config.num_block_local_layers}, which no T5'
+      " of Hugging Face has: its encoder's layers see the whole input. Export"
+      ' the recommend function instead (--format=program), or train a model'
+      ' without.'
+    )
   if config.mlp_activations not in _ACTIVATIONS:
     raise GenrecError(
       f'Got mlp_activations={config.mlp_activations}, which Hugging Face has'

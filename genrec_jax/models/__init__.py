@@ -2,7 +2,10 @@
 
 layers.py           dropout, dense, RMSNorm, MLP, embedding, position bias
 attention.py        multi-head attention: packing, KV cache, grouped beams
-transformer.py      T5Config and the T5 encoder-decoder of those layers
+blocks.py           which tokens of an input are one block
+stacks.py           layers on top of each other
+encoder.py          the T5 encoder
+transformer.py      the T5 decoder, and both as one module
 losses.py           cross entropy, label smoothing, z-loss, normalisation
 encoder_decoder.py  EncoderDecoder: what every trainer and decoder drives
 """

@@ -43,6 +43,13 @@ class T5Config:
       many layers there are.
     remat_policy: 'none', 'minimal' or 'full': what the backward pass
       computes again instead of storing.
+    num_block_local_layers: the first layers of the encoder, in which a token
+      sees its block alone (models/blocks.py): what they make of a block can be
+      kept from request to request. 0 for T5's own encoder.
+    item_token_ranges: the first and the one after the last token of each level
+      of the items' ids, which says where blocks are; needed where there are
+      such layers (`train.item_token_ranges`).
+    items_per_block: how many items that follow each other are one block.
   """
 
   vocab_size: int
@@ -61,10 +68,15 @@ class T5Config:
   relative_attention_max_distance: int = 128
   scan_layers: bool = False
   remat_policy: str = 'none'
+  num_block_local_layers: int = 0
+  item_token_ranges: tuple[tuple[int, int], ...] = ()
+  items_per_block: int = 1
 
   def __post_init__(self):
     # A list (gin, JSON) must not make the module unhashable.
     object.__setattr__(self, 'mlp_activations', tuple(self.mlp_activations))
+    ranges = tuple(tuple(levels) for levels in self.item_token_ranges)
+    object.__setattr__(self, 'item_token_ranges', ranges)
     for activation in self.mlp_activations:
       if activation not in layers.ACTIVATIONS:
         raise unknown_name('activation', activation, layers.ACTIVATIONS)
@@ -76,6 +88,28 @@ class T5Config:
       raise GenrecError(
         f'dropout_rate={self.dropout_rate} is not a probability below 1; set'
         ' T5Config.dropout_rate to, for example, 0.1.'
+      )
+    if self.num_block_local_layers:
+      self._check_blocks()
+
+  def _check_blocks(self):
+    if not 0 < self.num_block_local_layers <= self.num_encoder_layers:
+      raise GenrecError(
+        f'Got num_block_local_layers={self.num_block_local_layers}; expected'
+        f' from 0 to the {self.num_encoder_layers} layers of the encoder.'
+      )
+    if not self.item_token_ranges or self.items_per_block < 1:
+      raise GenrecError(
+        f'Got item_token_ranges={self.item_token_ranges} and items_per_block='
+        f'{self.items_per_block}; layers that see blocks alone need the tokens'
+        ' of the ids (T5Config.item_token_ranges ='
+        ' @train.item_token_ranges()) and at least one item a block.'
+      )
+    if self.scan_layers:
+      raise GenrecError(
+        f'Got scan_layers with num_block_local_layers='
+        f'{self.num_block_local_layers}; layers that see different tokens are'
+        ' not one scanned layer: set T5Config.scan_layers = False.'
       )
 
   def dropout(self) -> layers.Dropout:

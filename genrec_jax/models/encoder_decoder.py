@@ -179,6 +179,22 @@ class EncoderDecoder:
       }
     }
 
+  def encode_blocks(
+    self, params: PyTree, tokens: Int[Array, 'B S']
+  ) -> Float[Array, 'B S D']:
+    """Returns what the encoder's layers that see blocks alone give.
+
+    Raises:
+      GenrecError: if it has none.
+    """
+    return self.module.apply(
+      {'params': params},
+      tokens,
+      enable_dropout=False,
+      only_blocks=True,
+      method=self.module.encode,
+    )
+
   def start_decoding(
     self, params: PyTree, batch: Batch, *, length: int | None = None
   ) -> tuple[TokensToLogits, PyTree]:
@@ -186,7 +202,8 @@ class EncoderDecoder:
 
     Args:
       params: parameters.
-      batch: features; only `encoder_input_tokens` [B, S] is used.
+      batch: features; only `encoder_input_tokens` [B, S] is used, and
+        `block_states` [B, S, D] if there are some (`encode_blocks`).
       length: room of a cache of fixed shape, for a search that loops by
         `lax.while_loop` or `lax.scan` and feeds one token a step. By default
         the cache grows by the tokens of each step, so that no step attends
@@ -208,6 +225,7 @@ class EncoderDecoder:
       encoder_tokens,
       enable_dropout=False,
       method=self.module.encode,
+      **{name: batch[name] for name in ('block_states',) if name in batch},
     )
     no_tokens = jnp.full((encoder_tokens.shape[0], length or 0), PAD_ID)
 

@@ -13,46 +13,22 @@ layers of a stack lie in one tree, `encoder/encoder/...` and
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen import partitioning
 from flax.linen.partitioning import with_sharding_constraint as constrain
 from jaxtyping import Array, Bool, Float, Int
 
 from genrec_jax.models import layers
-from genrec_jax.models.config import REMAT_POLICIES, T5Config
+from genrec_jax.models.blocks import number_blocks
+from genrec_jax.models.config import T5Config
+from genrec_jax.models.encoder import Encoder
+from genrec_jax.models.stacks import apply_stack
 from genrec_jax.types import PAD_ID, GenrecError
 
-# The residual streams. Inputs have a length that may be cut over devices;
-# targets are short, and decoding takes them token by token.
-ENCODED = ('batch', 'length', 'embed')
+# The residual stream. Targets are short, and decoding takes them token by
+# token: their length is not cut over devices.
 DECODED = ('batch', 'target_length', 'embed')
-
-
-class EncoderLayer(nn.Module):
-  """Self-attention and MLP, each after a norm and around a residual."""
-
-  config: T5Config
-  enable_dropout: bool
-
-  @nn.compact
-  def __call__(self, x, mask, bias):
-    """Returns the next `x`, and None for the scan."""
-    config, enable_dropout = self.config, self.enable_dropout
-    dropout = config.dropout()
-    y = config.norm('pre_attention_layer_norm')(x)
-    y = config.attention(dropout, 'attention')(
-      y, mask=mask, bias=bias, enable_dropout=enable_dropout
-    )
-    x = constrain(x + dropout(y, enable=enable_dropout), ENCODED)
-    y = config.norm('pre_mlp_layer_norm')(x)
-    y = layers.MLP(
-      config.mlp_dim, config.mlp_activations, dropout, config.dtype, name='mlp'
-    )(y, enable_dropout=enable_dropout)
-    return constrain(x + dropout(y, enable=enable_dropout), ENCODED), None
 
 
 class DecoderLayer(nn.Module):
@@ -90,84 +66,6 @@ class DecoderLayer(nn.Module):
     return constrain(x + dropout(y, enable=enable_dropout), DECODED), None
 
 
-def _apply_stack(
-  layer: Callable[..., nn.Module],
-  num_layers: int,
-  x: Float[Array, 'B T D'],
-  *shared: Array | None,
-  config: T5Config,
-  name: str,
-  **flags: bool,
-) -> Float[Array, 'B T D']:
-  """Applies `num_layers` of a kind, one by one or by a scan.
-
-  Args:
-    layer: class of a layer.
-    num_layers: how many.
-    x: what goes through the layers.
-    *shared: further arrays, the same for each layer.
-    config: attribute of the layers.
-    name: of the scanned layer.
-    **flags: further attributes of the layers.
-  """
-  if config.remat_policy != 'none':
-    layer = partitioning.remat(
-      layer,
-      policy=REMAT_POLICIES[config.remat_policy],
-      prevent_cse=not config.scan_layers,
-    )
-  if not config.scan_layers:
-    for n in range(num_layers):
-      x, _ = layer(config, **flags, name=f'layers_{n}')(x, *shared)
-    return x
-  scanned = partitioning.scan_with_axes(
-    layer,
-    # Rows stay the first axis of what decoding keeps.
-    variable_axes={'params': 0, 'cache': 1, 'cross_attention': 1},
-    split_rngs={'params': True, 'dropout': True},
-    in_axes=nn.broadcast,
-    length=num_layers,
-    axis_name='layers',
-  )
-  x, _ = scanned(config, **flags, name=name)(x, *shared)
-  return x
-
-
-class Encoder(nn.Module):
-  """Embedding, encoder layers and a last norm."""
-
-  config: T5Config
-  embedding: layers.Embedding
-
-  @nn.compact
-  def __call__(
-    self,
-    tokens: Int[Array, 'B S'],
-    mask: Bool[Array, 'B 1 Q S'],
-    *,
-    enable_dropout: bool,
-  ) -> Float[Array, 'B S D']:
-    """Encodes tokens."""
-    config = self.config
-    dropout = config.dropout()
-    positions = jnp.arange(tokens.shape[1])[None, :]
-    bias = config.position_bias(bidirectional=True)(positions, positions)
-    x = constrain(
-      dropout(self.embedding(tokens), enable=enable_dropout), ENCODED
-    )
-    x = _apply_stack(
-      EncoderLayer,
-      config.num_encoder_layers,
-      x,
-      mask,
-      bias,
-      config=config,
-      name='encoder',
-      enable_dropout=enable_dropout,
-    )
-    return dropout(config.norm('encoder_norm')(x), enable=enable_dropout)
-
-
 class Decoder(nn.Module):
   """Embedding, decoder layers, a last norm and the head."""
 
@@ -201,7 +99,7 @@ class Decoder(nn.Module):
     x = constrain(
       dropout(self.embedding(tokens), enable=enable_dropout), DECODED
     )
-    x = _apply_stack(
+    x = apply_stack(
       DecoderLayer,
       config.num_decoder_layers,
       x,
@@ -281,13 +179,43 @@ class Transformer(nn.Module):
     encoder_input_tokens: Int[Array, 'B S'],
     encoder_segment_ids: Int[Array, 'B S'] | None = None,
     enable_dropout: bool = True,
+    block_states: Float[Array, 'B S D'] | None = None,
+    only_blocks: bool = False,
   ) -> Float[Array, 'B S D']:
-    """Encodes the inputs; padding is seen by nobody."""
+    """Encodes the inputs; padding is seen by nobody.
+
+    Args:
+      encoder_input_tokens: the inputs.
+      encoder_segment_ids: which of them are one example, where rows are packed.
+      enable_dropout: whether there is dropout.
+      block_states: what the layers that see blocks alone give for these
+        inputs, computed before; they are then left out.
+      only_blocks: whether to return that, and leave the other layers out.
+    """
+    config = self.config
     tokens = encoder_input_tokens.astype(jnp.int32)
     mask = (tokens != PAD_ID)[:, None, None, :]
     if encoder_segment_ids is not None:
       mask = mask & _same_segment(encoder_segment_ids, encoder_segment_ids)
-    return self.encoder(tokens, mask, enable_dropout=enable_dropout)
+    block_mask = None
+    if config.num_block_local_layers:
+      blocks = number_blocks(
+        tokens, config.item_token_ranges, config.items_per_block
+      )
+      block_mask = mask & _same_segment(blocks, blocks)
+    elif block_states is not None or only_blocks:
+      raise GenrecError(
+        'The model has no layers that see blocks alone, so nothing of a block'
+        ' can be kept; train one with T5Config.num_block_local_layers.'
+      )
+    return self.encoder(
+      tokens,
+      mask,
+      block_mask,
+      enable_dropout=enable_dropout,
+      block_states=block_states,
+      only_blocks=only_blocks,
+    )
 
   def decode(
     self,
