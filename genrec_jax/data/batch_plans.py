@@ -34,18 +34,23 @@ def plan_batches(
   lengths: Int[np.ndarray, 'E'],
   widths: Sequence[int],
   row_counts: Sequence[int],
+  *,
+  row_cost: float = 0.0,
+  batch_cost: float = 0.0,
 ) -> list[PlannedBatch]:
   """Groups requests of like length; each is in one batch.
 
-  The longest come first. What is left after the last full batch goes into the
-  smallest batch that holds it, if at least half of that is filled, else into
-  smaller ones: so never more than twice the rows asked for are computed, as
-  long as a batch of one row is allowed.
+  The longest come first. Of all ways to cut them, in this order, into batches
+  of these row counts, the one that costs least is taken: by dynamic programming
+  over the places of the cuts. A batch costs its tokens, padding included, and
+  what is said below. Of equal ones, that of larger batches.
 
   Args:
     lengths: of the requests, in tokens.
     widths: the lengths of inputs that may be computed, ascending.
     row_counts: the numbers of rows that may be computed, ascending.
+    row_cost: of a row, beside its tokens: its beams, in tokens of input.
+    batch_cost: of a batch, beside its rows, in tokens of input.
 
   Raises:
     GenrecError: if a request is longer than the widest, or the shapes are no
@@ -68,15 +73,27 @@ def plan_batches(
       ' history.'
     )
   order = np.argsort(-lengths, kind='stable')
-  plan, start = [], 0
-  while start < len(order):
-    rows = _count_rows(len(order) - start, row_counts)
-    taken = order[start : start + rows]
-    index = np.full(rows, -1, np.int64)
+  # Of a batch that begins with a request.
+  width = np.asarray(widths)[np.searchsorted(widths, lengths[order])].tolist()
+  num_left = len(order)
+  least, rows = [0.0] * (num_left + 1), [0] * num_left
+  for first in reversed(range(num_left)):
+    least[first], rows[first] = min(
+      (
+        count * (width[first] + row_cost)
+        + batch_cost
+        + least[min(first + count, num_left)],
+        -count,
+      )
+      for count in row_counts
+    )
+  plan, first = [], 0
+  while first < num_left:
+    index = np.full(-rows[first], -1, np.int64)
+    taken = order[first : first + len(index)]
     index[: len(taken)] = taken
-    width = widths[int(np.searchsorted(widths, lengths[taken[0]]))]
-    plan.append(PlannedBatch(index, int(width)))
-    start += len(taken)
+    plan.append(PlannedBatch(index, width[first]))
+    first += len(taken)
   return plan
 
 
@@ -89,12 +106,3 @@ def planned_inputs(
   for batch in plan:
     inputs = examples.inputs.padded(batch.index, batch.width)
     yield batch.index, {'encoder_input_tokens': inputs}
-
-
-def _count_rows(num_left: int, row_counts: Sequence[int]) -> int:
-  """Returns the rows of the next batch."""
-  if num_left >= row_counts[-1]:
-    return row_counts[-1]
-  enough = next(rows for rows in row_counts if rows >= num_left)
-  fewer = [rows for rows in row_counts if rows <= num_left]
-  return enough if enough <= 2 * num_left or not fewer else fewer[-1]

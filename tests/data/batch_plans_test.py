@@ -23,20 +23,41 @@ def test_every_request_is_in_one_batch_that_it_fits(seed):
     assert len(batch.index) in ROWS
     longest = lengths[batch.index[batch.index >= 0]].max()
     assert batch.width == min(w for w in WIDTHS if w >= longest)
-  # No more than twice the rows, and never wider than one width for all.
-  assert len(index) <= 2 * len(lengths)
   one_width = plan_batches(lengths, WIDTHS[-1:], ROWS)
   tokens, padded = (sum(b.num_tokens for b in p) for p in (plan, one_width))
   assert tokens <= padded
 
 
-def test_few_requests_fill_the_smallest_batches():
-  def rows(count):
-    plan = plan_batches(np.full(count, 8), WIDTHS, ROWS)
+@pytest.mark.parametrize('row_cost, batch_cost', [(0, 0), (5, 20), (0, 200)])
+def test_no_other_cut_costs_less(row_cost, batch_cost):
+  """Of all cuts of up to eight requests, in the order of their lengths."""
+
+  def count(rows, width):
+    return rows * (width + row_cost) + batch_cost
+
+  def least(lengths):
+    if not lengths:
+      return 0
+    width = min(w for w in WIDTHS if w >= lengths[0])
+    return min(count(rows, width) + least(lengths[rows:]) for rows in (1, 2, 5))
+
+  rng = np.random.default_rng(0)
+  for size in [*range(1, 9)] * 3:
+    lengths = rng.integers(1, 41, size)
+    costs = {'row_cost': row_cost, 'batch_cost': batch_cost}
+    plan = plan_batches(lengths, WIDTHS, (1, 2, 5), **costs)
+    found = sum(count(len(batch.index), batch.width) for batch in plan)
+    assert found == least(sorted(lengths.tolist(), reverse=True))
+
+
+def test_what_a_batch_costs_decides_how_many_there_are():
+  def rows(count, batch_cost):
+    plan = plan_batches(np.full(count, 8), WIDTHS, ROWS, batch_cost=batch_cost)
     return [len(batch.index) for batch in plan]
 
-  assert rows(1) == [1] and rows(3) == [4] and rows(5) == [4, 1]
-  assert rows(9) == [16] and rows(7) == [4, 4] and rows(37) == [16, 16, 4, 1]
+  assert rows(3, 0) == [1, 1, 1] and rows(3, 10) == [4]
+  assert rows(5, 10) == [4, 1] and rows(9, 10) == [4, 4, 1]
+  assert rows(9, 100) == [16] and rows(37, 10) == [16, 16, 4, 1]
 
 
 @pytest.mark.parametrize(
