@@ -107,7 +107,7 @@ setuptools.setup(
     'genrec_jax._gin': 'gin',
   },
   package_data={
-    'genrec_jax.reporting': ['*.html'],
+    'genrec_jax.reporting': ['*.css', '*.html', '*.js'],
     'genrec_jax.tasks': ['templates/*.toml'],
     'genrec_jax._configs': ['*/*.toml'],
     'genrec_jax._gin': ['*/*.gin'],

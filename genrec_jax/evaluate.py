@@ -337,6 +337,7 @@ def _describe(run: Run) -> dict[str, Any]:
       **run.cache.manifest['inputs'],
     },
     'config': config.read_text(encoding='utf-8') if config.exists() else None,
+    'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(run.params)),
     'code': results.describe_code(),
     'hardware': results.describe_hardware(),
   }

@@ -44,6 +44,7 @@ BESIDE = (
   'experiment',
   'export',
   'inspect_ids',
+  'ledger',
   'serve',
 )
 COMMANDS = {

@@ -16,6 +16,7 @@ from genrec_jax.answering.histories import HistoryReader
 from genrec_jax.answering.items import (
   check_lists,
   describe_items,
+  name_user,
   tell_items,
 )
 from genrec_jax.answering.prompts import shorten
@@ -221,13 +222,6 @@ def format_record(record: dict[str, Any]) -> str:
   lines = [f'{who}, {len(history)} items before, the last of them:']
   lines += [f'    {shorten(name, 74)}' for name in history[-SHOWN_HISTORY:]]
   return '\n'.join([*lines, *tell_items(record['recommendations'])])
-
-
-def name_user(record: dict[str, Any]) -> str:
-  """Returns whom a record is of: 'User u3', 'Dialogue d7' or 'A new user'."""
-  known = record['user'] if record['user_id'] is None else record['user_id']
-  who = record['who'].capitalize()
-  return who if known is None else f'{who} {known}'
 
 
 def _describe(

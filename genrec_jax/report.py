@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import pathlib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from genrec_jax import artifacts
+from genrec_jax.answering.items import name_user
 from genrec_jax.data import catalogue
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.decoding.recommend import take_examples
@@ -18,15 +19,13 @@ from genrec_jax.evaluation import results
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.measuring.items import group_turns
 from genrec_jax.measuring.watching import LOG_LIKELIHOOD
-from genrec_jax.recommend import name_user
 from genrec_jax.training import writers
-from genrec_jax.types import GenrecError, PathLike
+from genrec_jax.types import PathLike
 
 
 def report(
   *,
   run_dir: PathLike,
-  compare: Sequence[PathLike] = (),
   max_map_items: int = 2000,
   seed: int = 0,
 ) -> pathlib.Path:
@@ -37,8 +36,6 @@ def report(
 
   Args:
     run_dir: the run directory.
-    compare: directories of other runs on the same data, whose model rows are
-      shown in the same tables (a control with shuffled ids, say).
     max_map_items: items on the map of the ID space, the most a page shows
       well; a seeded sample beyond.
     seed: of that sample and the layout of the map.
@@ -47,8 +44,7 @@ def report(
     The page's path.
 
   Raises:
-    GenrecError: if the run has no token cache, or a compared run is of other
-      data.
+    GenrecError: if the run has no token cache.
   """
   # Late: the report's libraries are an extra.
   from genrec_jax.reporting import (
@@ -57,31 +53,22 @@ def report(
     hallucination_section,
     page,
     task_sections,
+    training_curves,
   )
 
   run_dir = pathlib.Path(run_dir)
-  compare = [compare] if isinstance(compare, str) else compare
   cache = TokenCache.load(run_dir / 'tokens')
   log = writers.read_rows(run_dir / 'logs' / 'metrics.jsonl')
-  compared = _short_names(compare)
   evaluated = _read_results(run_dir, cache)
   examples, warnings = _examples(run_dir, cache)
   warnings = [*_outdated(cache, evaluated), *warnings]
   sections = []
   for found in evaluated.values():
-    others = [
-      {
-        name: other
-        for name, path in compared.items()
-        if (other := _result_of(path, result)) is not None
-      }
-      for result, _ in found
-    ]
     shown = [result for result, _ in found]
     sections.append(
       {
-        **task_sections.task_section(shown, others, _published(run_dir)),
-        'hidden': bias_section.bias_section(shown[0], others[0]),
+        **task_sections.task_section(shown, _published(run_dir)),
+        'hidden': bias_section.bias_section(shown[0]),
         'invented': hallucination_section.hallucination_section(shown[0]),
       }
     )
@@ -119,8 +106,19 @@ def report(
         f' task{"s" * (len(cache.tasks()) > 1)} {", ".join(cache.tasks())}.'
       ),
       'sections': sections,
-      'loss_curve': figures.curves(log, 'train', ['loss']),
-      'metric_curve': figures.curves(log, 'validation', watched),
+      'loss_curve': training_curves.curve(
+        {'loss': training_curves.logged(log, 'train', 'loss')},
+        'Training',
+        'loss',
+      ),
+      'metric_curve': training_curves.curve(
+        {
+          name: training_curves.logged(log, 'validation', name)
+          for name in watched
+        },
+        'Validation',
+        'metric',
+      ),
       'metric_note': (
         'Validation metrics on the sample watched during training.'
         + ' Log-likelihoods are means over the tokens of the true answers.'
@@ -145,16 +143,6 @@ def report(
     print(f'Warning: {warning}')
   print(f'Report: {path.resolve()} (open it in a browser)')
   return path
-
-
-def _short_names(paths: Sequence[PathLike]) -> dict[str, pathlib.Path]:
-  """Returns paths by the fewest last folders that tell them all apart."""
-  whole = list(dict.fromkeys(pathlib.Path(path).resolve() for path in paths))
-  for depth in range(1, max((len(p.parts) for p in whole), default=0) + 1):
-    names = ['/'.join(path.parts[-depth:]) for path in whole]
-    if len(set(names)) == len(whole):
-      return dict(zip(names, whole))
-  return {}
 
 
 def _read_results(
@@ -185,32 +173,6 @@ def _outdated(cache: TokenCache, evaluated: Mapping[str, Any]) -> list[str]:
     f'Measured with other tokens than the run has now: {", ".join(named)}; run'
     ' `genrec evaluate` again.'
   ]
-
-
-def _result_of(
-  other: pathlib.Path, result: Mapping[str, Any]
-) -> dict[str, Any] | None:
-  """Reads another run's result of the same task and part, if it has one.
-
-  Raises:
-    GenrecError: if it is of other data, or neither part nor task is measured.
-  """
-  split, task = result['split'], result['task']
-  subset = bool(result['subset'])
-  if not results.result_path(other, split, task, subset=subset).exists():
-    if any(results.measured_tasks(other, part) for part in results.SPLITS):
-      return None
-    raise GenrecError(
-      f'{other} has no results to compare with; run `genrec evaluate` there.'
-    )
-  compared, _ = results.read_result(other, split, task, subset=subset)
-  for kind in ('dataset', 'split'):
-    if compared['fingerprints'][kind] != result['fingerprints'][kind]:
-      raise GenrecError(
-        f'{other} was measured on another {kind} than this run, so their'
-        ' metrics do not compare; pass runs on the same data.'
-      )
-  return compared
 
 
 def _published(run_dir: pathlib.Path) -> list[dict[str, Any]]:
@@ -254,10 +216,7 @@ def _examples(
             'name': entry['name'],
             'hit': entry['item'] in came_next,
             'score': entry['score'],
-            'path': [
-              {'token': step['label'], 'num_items': f'{step["items"]:,}'}
-              for step in entry['path']
-            ],
+            'path': entry['path'],
           }
           for entry in record['recommendations']
         ],

@@ -84,6 +84,12 @@ def tiny():
 
 
 @pytest.fixture(scope='session')
+def pages():
+  """The module that reads pages, and opens them in a browser."""
+  return load_module('reporting/pages.py')
+
+
+@pytest.fixture(scope='session')
 def run(tmp_path_factory):
   """A small run of all tasks, with its last checkpoint.
 

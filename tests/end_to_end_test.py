@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -116,10 +115,11 @@ def test_every_listed_item_exists_and_was_not_seen(run_dir):
     assert len(set(items)) == len(items) and min(items) >= 0
 
 
-def test_the_report_asks_nothing_of_the_network(run_dir):
+def test_the_report_asks_nothing_of_the_network(run_dir, pages):
   html = (run_dir / 'report.html').read_text()
   assert 'popularity' in html and 'path through the trie' in html
-  assert not re.search(r'<(script|link|img)[^>]*(src|href)\s*=', html)
+  assert pages.requests(html, of_libraries=True) == []
+  assert pages.policy(html)['default-src'] == ["'none'"]
 
 
 def test_training_and_evaluation_need_no_tensorflow(run_dir, tmp_path):
@@ -194,13 +194,19 @@ def test_a_missing_checkpoint_is_named(run_dir, capsys):
   assert '24' in capsys.readouterr().err
 
 
-def test_runs_on_other_data_are_not_compared(run_dir, tmp_path, capsys):
+def test_the_ledger_tells_what_the_run_measured(run_dir, pages, tmp_path):
+  """Beside another on other data, which stands in tables of its own."""
   other = tmp_path / 'other'
   shutil.copytree(run_dir / 'evaluation', other / 'evaluation')
   path = other / 'evaluation' / 'validation' / 'sequential.json'
   result = json.loads(path.read_text())
+  value = result['metrics']['model']['all']['recall@10']
   result['fingerprints']['dataset'] = 'another'
   path.write_text(json.dumps(result))
-  arguments = ['report', f'--run_dir={run_dir}', f'--compare={other}']
-  assert main.main(arguments) == 1
-  assert 'another dataset' in capsys.readouterr().err
+  arguments = [f'--run_dir={run_dir}', f'--runs={other}', '--metric=recall@10']
+  assert main.main(['ledger', *arguments]) == 0
+  html = (run_dir / 'ledger.html').read_text()
+  assert pages.requests(html) == []
+  assert 'holds results on 2 pairs of dataset and split' in html
+  told = [cells[5] for cells in pages.Page(html).cells() if len(cells) == 16]
+  assert [one.split()[0] for one in told[1:]] == [f'{value:.4f}'] * 2

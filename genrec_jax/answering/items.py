@@ -202,3 +202,10 @@ def tell_items(
 def tell_path(path: Sequence[dict[str, Any]]) -> str:
   """Returns a path as text: each code, and the items that share the prefix."""
   return ' > '.join(f'{step["label"]} ({step["items"]})' for step in path)
+
+
+def name_user(record: dict[str, Any]) -> str:
+  """Returns whom a record is of: 'User u3', 'Dialogue d7' or 'A new user'."""
+  known = record['user'] if record['user_id'] is None else record['user_id']
+  who = record['who'].capitalize()
+  return who if known is None else f'{who} {known}'

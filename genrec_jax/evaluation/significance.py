@@ -1,4 +1,4 @@
-"""How sure a difference is: paired bootstrap over users.
+"""How sure a difference or a mean is: the bootstrap over users.
 
 Two methods that are measured on the same users differ by a mean of
 differences, one a user. Resampling users with replacement says how far that
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.stats
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from genrec_jax.types import GenrecError
 
@@ -39,6 +39,23 @@ class Difference:
   low: float
   high: float
   p_value: float
+  n: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+  """A metric of one method and its interval.
+
+  Attributes:
+    mean: the metric.
+    low: lower end of the interval.
+    high: upper end of the interval.
+    n: users (or dialogues): what was drawn anew.
+  """
+
+  mean: float
+  low: float
+  high: float
   n: int
 
 
@@ -94,6 +111,114 @@ def paired_bootstrap(
     p_value=float(min(1.0, 2 * (tail + 1) / (num_resamples + 1))),
     n=len(differences),
   )
+
+
+def bootstrap_mean(
+  values: Float[np.ndarray, 'E'],
+  users: Int[np.ndarray, 'E'] | None = None,
+  *,
+  confidence: float = 0.95,
+  num_resamples: int = 5000,
+  seed: int = 0,
+) -> Interval:
+  """Returns the mean of a metric and its interval over users.
+
+  Where each user has one example this is `paired_bootstrap` of the metric
+  against nought. Where users have several, whole users are drawn, as what one
+  of them does is not independent.
+
+  Args:
+    values: the metric of each example.
+    users: whose each example is; None if every one is another's.
+    confidence: of the interval of percentiles.
+    num_resamples: how often users are drawn anew.
+    seed: of the draws.
+
+  Raises:
+    GenrecError: as `paired_bootstrap`, or if there are fewer than two users.
+  """
+  values = np.asarray(values, float)
+  drawn = {
+    'confidence': confidence,
+    'num_resamples': num_resamples,
+    'seed': seed,
+  }
+  if users is None or len(np.unique(users)) == len(users):
+    found = paired_bootstrap(values, np.zeros_like(values), **drawn)
+    return Interval(found.mean, found.low, found.high, found.n)
+  _, place, counts = np.unique(users, return_inverse=True, return_counts=True)
+  if len(counts) < 2 or not np.isfinite(values).all():
+    raise GenrecError(
+      f'Got {len(values)} values of {len(counts)} users, expected numbers of at'
+      ' least two.'
+    )
+  result = scipy.stats.bootstrap(
+    (np.bincount(place, values), counts),
+    lambda sums, counts, axis: sums.sum(axis) / counts.sum(axis),
+    paired=True,
+    confidence_level=confidence,
+    n_resamples=num_resamples,
+    batch=max(1, BATCH_VALUES // len(counts)),
+    method='percentile',
+    rng=np.random.default_rng(seed),
+  )
+  low, high = result.confidence_interval
+  return Interval(float(values.mean()), float(low), float(high), len(counts))
+
+
+def bootstrap_auc(
+  scores: Float[np.ndarray, 'E'],
+  liked: Bool[np.ndarray, 'E'],
+  *,
+  confidence: float = 0.95,
+  num_resamples: int = 5000,
+  seed: int = 0,
+) -> Interval:
+  """Returns the AUC of scores and its interval over examples.
+
+  The chance that a liked example is above another, ties counting half, as
+  `rating.liking_metrics` has it; examples are weighted by how often they are
+  drawn. Draws of one kind alone have no AUC and are left out.
+
+  Raises:
+    GenrecError: if the examples are not of both kinds.
+  """
+  scores, liked = np.asarray(scores), np.asarray(liked, bool)
+  if scores.shape != liked.shape or liked.all() or not liked.any():
+    raise GenrecError(
+      f'Got {np.count_nonzero(liked)} liked of {len(liked)} examples and'
+      f' {len(scores)} scores, expected some that are liked and some that are'
+      ' not, with a score each.'
+    )
+  count = len(scores)
+  order = np.argsort(scores, kind='stable')
+  _, starts = np.unique(scores[order], return_index=True)
+  liked = liked[order]
+
+  def auc(weights):
+    above = np.add.reduceat(weights * liked, starts, axis=1)
+    below = np.add.reduceat(weights * ~liked, starts, axis=1)
+    lower = np.cumsum(below, axis=1) - below / 2
+    pairs = above.sum(axis=1) * below.sum(axis=1)
+    return np.divide(
+      (above * lower).sum(axis=1),
+      pairs,
+      out=np.full(len(weights), np.nan),
+      where=pairs > 0,
+    )
+
+  rng = np.random.default_rng(seed)
+  found, batch = [], max(1, BATCH_VALUES // (4 * count))
+  for start in range(0, num_resamples, batch):
+    size = min(batch, num_resamples - start)
+    drawn = rng.integers(count, size=(size, count))
+    drawn += count * np.arange(size)[:, None]
+    weights = np.bincount(drawn.ravel(), minlength=size * count)
+    found.append(auc(weights.reshape(size, count)[:, order]))
+  tail = (1 - confidence) / 2
+  low, high = np.nanquantile(np.concatenate(found), [tail, 1 - tail])
+  mean = auc(np.ones((1, count)))[0]
+  return Interval(float(mean), float(low), float(high), count)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

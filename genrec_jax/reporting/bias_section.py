@@ -1,15 +1,15 @@
-"""What accuracy hides, as a report shows it: tables and two pictures."""
+"""What accuracy hides, as a report shows it: tables and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
+from markupsafe import Markup
 
 from genrec_jax.evaluation.bias import POPULARITY_GROUPS
-from genrec_jax.reporting.figures import LAYOUT
+from genrec_jax.reporting import charts
 
 # What a name of the result is called in a table's head.
 COLUMNS = {
@@ -38,6 +38,13 @@ _NOTE = (
   ' attributes of lists are from those of histories (KL). The targets are what'
   ' users chose.'
 )
+# Kinds of groups whose name does not say it.
+_KINDS = {
+  'activity': 'train interactions of the user',
+  'history': 'length of the history',
+  'target': 'popularity of the target',
+  'time': 'time of the target: later than the item before it, or tied with it',
+}
 _GROUP_COLUMNS = {
   'lowest': None,
   'highest': None,
@@ -48,23 +55,28 @@ _GROUP_COLUMNS = {
 }
 
 
+# Kinds of groups that are slices of the examples, not of the people.
+SLICES = ('target', 'history', 'time')
+
+
 def bias_section(
-  result: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]
+  result: Mapping[str, Any],
+  models: Sequence[str] = ('model',),
+  *,
+  pictures: bool = True,
 ) -> dict[str, Any] | None:
   """Returns tables and figures; None of a result that does not have them.
 
   Args:
-    result: of a task.
-    others: results of other runs by name.
+    result: of a task; what is read are `bias` and `groups`.
+    models: the rows of models, which are marked, and whose groups are shown.
+    pictures: whether groups are drawn, too.
   """
   # Results of older versions, and of what was measured without the dataset.
   if 'bias' not in result:
     return None
   measured = result['bias']
-  rows = dict(measured['rows'])
-  for name, other in others.items():
-    if 'bias' in other:
-      rows[f'model of {name}'] = other['bias']['rows']['model']
+  rows = measured['rows']
   columns = [n for n in COLUMNS if any(n in found for found in rows.values())]
   tables = [
     _table(
@@ -75,6 +87,7 @@ def bias_section(
         name: [found.get(column) for column in columns]
         for name, found in rows.items()
       },
+      models,
     ),
     _table(
       'Who is shown: shares of exposure',
@@ -82,79 +95,85 @@ def bias_section(
       ' interactions, the tail the least popular that have the last fifth.',
       list(POPULARITY_GROUPS),
       measured['shares'],
+      models,
     ),
   ]
   figures = [lorenz_curves(measured['lorenz'])]
-  if result['groups']:
+  if result.get('groups'):
     metric = _first_metric(result['groups'])
-    tables.append(_group_table(result['groups'], metric))
-    figures.append(group_means(result['groups'], metric))
+    tables.append(_group_table(result['groups'], metric, models))
+    figures += group_means(result['groups'], metric) if pictures else []
   return {'tables': tables, 'figures': figures}
 
 
-def lorenz_curves(curves: Mapping[str, list[float]]) -> go.Figure:
+def lorenz_curves(curves: Mapping[str, Sequence[float]]) -> Markup:
   """Draws the share of exposure that the least exposed items have."""
-  figure = go.Figure()
-  for name, curve in curves.items():
-    at = np.linspace(0, 1, len(curve))
-    figure.add_scatter(x=at, y=curve, name=name, mode='lines')
-  figure.add_scatter(
-    x=[0, 1],
-    y=[0, 1],
-    name='all alike',
-    mode='lines',
-    line=dict(color='#98a2b3', dash='dot'),
+  return charts.line_chart(
+    {
+      name: list(zip(np.linspace(0, 1, len(curve)).tolist(), curve))
+      for name, curve in curves.items()
+    },
+    title='How unequally items are shown',
+    x_title='share of the items, the least exposed first',
+    y_title='share of all places',
+    write_x=charts.write_percent,
+    write_y=charts.write_percent,
+    x_range=(0, 1),
+    y_range=(0, 1),
+    dotted={'all alike': [(0, 0), (1, 1)]},
+    dots=False,
   )
-  figure.update_layout(
-    xaxis_title='share of the items, the least exposed first',
-    yaxis_title='share of all places',
-    **LAYOUT,
-  )
-  figure.update_xaxes(tickformat='.0%', range=[0, 1])
-  figure.update_yaxes(tickformat='.0%', range=[0, 1])
-  return figure
 
 
-def group_means(groups: Mapping[str, Any], metric: str) -> go.Figure:
-  """Draws a metric by group and method, the model's with its intervals."""
-  figure = go.Figure()
-  names = dict.fromkeys(name for found in groups.values() for name in found)
-  for name in names:
-    kinds, labels, means, above, below = [], [], [], [], []
-    for kind, found in groups.items():
-      for label, of_group in found[name][metric]['groups'].items():
-        kinds.append(kind)
-        labels.append(f'{label} ({of_group["n"]:,})')
-        means.append(of_group['mean'])
-        above.append(of_group['high'] - of_group['mean'])
-        below.append(of_group['mean'] - of_group['low'])
-    figure.add_scatter(
-      x=[kinds, labels],
-      y=means,
-      name=name,
-      mode='markers',
-      marker=dict(size=9 if name == 'model' else 6),
-      error_y=dict(array=above, arrayminus=below, visible=name == 'model'),
+def group_means(
+  groups: Mapping[str, Any],
+  metric: str,
+  rows: Sequence[str] | None = None,
+) -> list[Markup]:
+  """Draws a metric by group, a picture a kind of groups.
+
+  Args:
+    groups: of a result: by kind, row and metric.
+    metric: to draw.
+    rows: which; by default all.
+  """
+  figures = []
+  for kind, found in groups.items():
+    marks: dict[str, list[charts.Mark]] = {}
+    for name in found if rows is None else rows:
+      for label, one in found.get(name, {metric: {'groups': {}}})[metric][
+        'groups'
+      ].items():
+        mark = charts.Mark(name, one['mean'], one['low'], one['high'], one['n'])
+        marks.setdefault(f'{label} ({one["n"]:,})', []).append(mark)
+    figures.append(
+      charts.interval_chart(
+        marks, title=f'{metric} by {_KINDS.get(kind, kind)}', x_title=metric
+      )
     )
-  figure.update_layout(yaxis_title=metric, **{**LAYOUT, 'height': 460})
-  figure.update_yaxes(rangemode='tozero')
-  return figure
+  return figures
 
 
-def _group_table(groups: Mapping[str, Any], metric: str) -> dict[str, Any]:
+def _group_table(
+  groups: Mapping[str, Any], metric: str, models: Sequence[str]
+) -> dict[str, Any]:
   rows = {}
   for kind, of_kind in groups.items():
-    found = of_kind['model'][metric]
-    means = [of_group['mean'] for of_group in found['groups'].values()]
-    shown = dict(found, lowest=min(means), highest=max(means))
-    rows[f'{kind} ({len(means)} groups)'] = [
-      shown[key or name] for name, key in _GROUP_COLUMNS.items()
-    ]
+    for model in models:
+      if model not in of_kind:
+        continue
+      found = of_kind[model][metric]
+      means = [of_group['mean'] for of_group in found['groups'].values()]
+      shown = dict(found, lowest=min(means), highest=max(means))
+      name = f'{kind} ({len(means)} groups)'
+      if len(models) > 1:
+        name += f', {model}'
+      rows[name] = [shown[key or name] for name, key in _GROUP_COLUMNS.items()]
   return _table(
     f'Who is served: {metric} of the model by group',
     'The difference of the best and the worst group; by chance: of groups of'
     ' the same sizes that were drawn from everyone; p: how often those differ'
-    ' as much. Each group with a bootstrap interval (95 %) is in the picture.',
+    ' as much. Each group with a bootstrap interval (95 %) is in the pictures.',
     list(_GROUP_COLUMNS),
     rows,
     head='groups by',
@@ -162,14 +181,16 @@ def _group_table(groups: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 
 def _first_metric(groups: Mapping[str, Any]) -> str:
-  return next(iter(next(iter(groups.values()))['model']))
+  of_kind = next(iter(groups.values()))
+  return next(iter(next(iter(of_kind.values()))))
 
 
 def _table(
   title: str,
   note: str,
   columns: list[str],
-  rows: Mapping[str, list[float | None]],
+  rows: Mapping[str, Sequence[float | None]],
+  models: Sequence[str] = (),
   head: str = 'method',
 ) -> dict[str, Any]:
   return {
@@ -178,7 +199,7 @@ def _table(
     'head': head,
     'columns': columns,
     'rows': [
-      {'name': name, 'model': name == 'model', 'values': list(values)}
+      {'name': name, 'model': name in models, 'values': list(values)}
       for name, values in rows.items()
     ],
   }

@@ -1,4 +1,4 @@
-"""The report's pictures, as interactive Plotly figures."""
+"""Pictures that one points into, of IDs, as Plotly figures."""
 
 from __future__ import annotations
 
@@ -18,38 +18,6 @@ LAYOUT = dict(
 )
 # For titles of panels, beneath Plotly's buttons.
 ROOM_ABOVE = dict(margin=dict(l=60, r=20, t=70, b=50))
-
-
-def curves(
-  rows: Sequence[Mapping[str, Any]], split: str, names: Sequence[str]
-) -> go.Figure | None:
-  """Draws metrics against the step.
-
-  Args:
-    rows: the run's metric log, one mapping a line ('step', 'split', metrics).
-    split: whose rows to draw, 'train' or 'validation'.
-    names: metrics to draw, one line each; those never logged are left out.
-
-  Returns:
-    The figure, or None when nothing of it was logged.
-  """
-  figure = go.Figure()
-  for name in names:
-    points = [
-      (row['step'], row[name])
-      for row in rows
-      if row.get('split') == split and row.get(name) is not None
-    ]
-    if points:
-      steps, values = zip(*points)
-      figure.add_scatter(x=steps, y=values, name=name, mode='lines+markers')
-  if not figure.data:
-    return None
-  figure.update_traces(marker_size=4)
-  figure.update_layout(
-    xaxis_title='step', showlegend=True, hovermode='x unified', **LAYOUT
-  )
-  return figure
 
 
 def intervals(

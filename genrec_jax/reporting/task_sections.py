@@ -43,51 +43,40 @@ _ROWS = {
   ),
 }
 _OF_DIALOGUES = 'Lists may hold mentioned items, but where a row says not. '
-_LOWER_IS_BETTER = ('rmse', 'mae', 'div', 'failed_share', 'invented_share')
+LOWER_IS_BETTER = ('rmse', 'mae', 'div', 'failed_share', 'invented_share')
 
 
 def task_section(
   results: Sequence[Mapping[str, Any]],
-  others: Sequence[Mapping[str, Mapping[str, Any]]],
   published: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
   """Returns the section of one task, as page.html takes it.
 
   Args:
     results: of its parts, the one to be shown first first.
-    others: for each of these the results of other runs by name.
     published: published rows of the test part.
   """
   first = results[0]
   tables = []
-  for result, of_others in zip(results, others, strict=True):
+  for result in results:
     rows = published if result['split'] == 'test' else ()
-    tables += metric_tables(result, of_others, rows)
+    tables += metric_tables(result, rows)
   return {
     'task': first['task'],
     'asked': _ASKED.get(first['task'], _ASKED.get(first['answer'], '')),
     'tables': tables,
     'facts': _counts(first),
     'read_out': first['read_out'],
-    'part': _part(first),
+    'part': tell_part(first),
   }
 
 
 def metric_tables(
   result: Mapping[str, Any],
-  others: Mapping[str, Mapping[str, Any]],
   published: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
   """Returns the tables of one part: all examples, then slices."""
-  metrics = {
-    **result['metrics'],
-    **{
-      f'model of {other}{_other_sample(result, value)}': value['metrics'][
-        'model'
-      ]
-      for other, value in others.items()
-    },
-  }
+  metrics = result['metrics']
   columns = [
     name
     for name in result['columns']
@@ -123,7 +112,7 @@ def metric_tables(
       ]
     tables.append(
       {
-        'title': f'{_part(result)}: {SLICES[name]} ({counts[name]:,})',
+        'title': f'{tell_part(result)}: {SLICES[name]} ({counts[name]:,})',
         'note': _note(result, columns),
         'head': 'method',
         'columns': columns,
@@ -149,26 +138,23 @@ def format_table(table: Mapping[str, Any]) -> str:
   return '\n'.join(lines)
 
 
-def _part(result: Mapping[str, Any]) -> str:
+def tell_part(result: Mapping[str, Any]) -> str:
   """Returns 'Test', or 'Test, a sample of 200 of 1,000'."""
-  name = result['split'].capitalize()
-  subset = result['subset']
+  sample = tell_sample(result)
+  return result['split'].capitalize() + (f', {sample}' if sample else '')
+
+
+def tell_sample(result: Mapping[str, Any]) -> str:
+  """Returns 'a sample of 200 of 1,000', or '' of all examples."""
+  subset = result.get('subset')
   if not subset:
-    return name
-  return f'{name}, a sample of {subset["examples"]:,} of {subset["of"]:,}'
-
-
-def _other_sample(result: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-  """Returns which examples another run was measured on, if not on these."""
-  subset = other['subset']
-  if subset == result['subset'] or not subset:
     return ''
-  return f' (seed {subset["seed"]}, {subset["examples"]:,} examples)'
+  return f'a sample of {subset["examples"]:,} of {subset["of"]:,}'
 
 
 def _note(result: Mapping[str, Any], columns: Sequence[str]) -> str:
   """Returns how a table was measured, and which way is up."""
-  lower = [name for name in columns if name in _LOWER_IS_BETTER]
+  lower = [name for name in columns if name in LOWER_IS_BETTER]
   lower = f' Lower is better: {", ".join(lower)}.' if lower else ''
   if 'search' in result:
     search = result['search']

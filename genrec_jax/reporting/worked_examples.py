@@ -134,6 +134,10 @@ def write_page(
     'examples_page.html',
   )
   artifacts.write_text(path, html)
+  # For `genrec ledger`, which shows those of several runs.
+  artifacts.write_json(
+    path.with_suffix('.json'), {'facts': dict(facts), 'tasks': shown}
+  )
   print(
     f'{sum(map(len, shown.values()))} examples of {len(shown)} tasks, {split}'
     f' part: {path}'

@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 
 from genrec_jax.answering.choices import true_liking
+from genrec_jax.answering.items import name_user
 from genrec_jax.baselines import protocol
 from genrec_jax.baselines.dialogues import CopyContext
 from genrec_jax.baselines.rating_bias import UserItemBias
 from genrec_jax.baselines.texts import first_sentence
 from genrec_jax.evaluate import evaluate, make_evaluate_fn
-from genrec_jax.evaluation import outputs, ranking, results, text
+from genrec_jax.evaluation import intervals, outputs, ranking, results, text
 from genrec_jax.evaluation.conversation import conversation_metrics
 from genrec_jax.evaluation.rating import rating_metrics, yes_no_metrics
+from genrec_jax.ledger import ledger
 from genrec_jax.measuring.choices import offered_items
 from genrec_jax.measuring.items import group_turns
 from genrec_jax.measuring.train_data import interaction_rows
 from genrec_jax.measuring.watching import watched_metric
-from genrec_jax.recommend import name_user, recommend
+from genrec_jax.recommend import recommend
 from genrec_jax.report import report
 from genrec_jax.types import GenrecError
 
@@ -59,6 +61,46 @@ def test_all_tasks_are_measured_and_samples_say_so(run, measured):
   log = run.directory / 'evaluation' / 'test_log.jsonl'
   looks = [json.loads(line) for line in log.read_text().splitlines()]
   assert {look['task'] for look in looks} == set(measured)
+
+
+def test_intervals_hold_the_metrics_that_they_are_of(measured):
+  of_task = {'conversation_reply': 'rouge_1', 'conversation': 'recall@10'}
+  of_answer = {
+    'item': 'ndcg@10',
+    'rating': 'rmse',
+    'yes_no': 'auc',
+    'text': 'rouge_l',
+  }
+  for task, (result, arrays) in measured.items():
+    metric = of_task.get(task) or of_answer[result['answer']]
+    found = intervals.intervals(result, arrays, metric, num_resamples=100)
+    for row, one in found.items():
+      assert one.low <= one.mean <= one.high, (task, row)
+      told = result['metrics'][row]['all'][metric]
+      assert one.mean == pytest.approx(told, rel=1e-5)
+    expected = {'model'}
+    if result['answer'] in ('item', 'rating'):
+      expected = {*result['metrics']} - {'model, written'}
+    assert expected <= found.keys(), task
+
+
+def test_the_ledger_holds_every_task(run, measured, pages):
+  html = ledger(run_dir=run.directory, num_resamples=100).read_text()
+  assert pages.requests(html) == []
+  rows = [
+    {about['data-label']: ' '.join(text.split()) for about, text in cells}
+    for about, cells in pages.Page(html).rows
+    if 'data-method' in about
+  ]
+  assert {row['task'] for row in rows} >= set(measured)
+  for task, (result, _) in measured.items():
+    (row,) = (
+      r for r in rows if (r['task'], r['part'].split()[0]) == (task, 'test')
+    )
+    value = result['metrics']['model']['all'][row['metric']]
+    assert row['value, 95 % interval'].startswith(f'{value:.4f} [')
+    assert int(row['parameters'].replace(',', '')) > 1000
+    assert ('a sample of' in row['part']) == bool(result['subset'])
 
 
 def test_lists_are_measured_as_ever(measured):
