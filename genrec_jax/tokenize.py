@@ -27,6 +27,8 @@ def tokenize(
   num_retrieved: int = 5,
   max_retrieved: int = 32,
   wanted: str = 'attributes',
+  user_attributes: Sequence[str] = (),
+  attribute_dropout: float = 0.1,
   seed: int = 0,
   task_files: Sequence[PathLike] = (),
 ) -> None:
@@ -43,7 +45,8 @@ def tokenize(
       'rating', 'explanation', 'review', 'summary', 'conversation',
       'conversation_reply', 'rating_yes_no', 'sequential_yes_no', or your own.
     templates: names of templates, in order; when not given all that are marked
-      as seen and show neither what is retrieved nor what is wanted.
+      as seen and show neither what is retrieved, nor what is wanted, nor what
+      users are.
     max_history: how many of a user's last items a prompt shows.
     num_candidates: how many items there are to choose from, the target
       included, where a template offers candidates.
@@ -66,6 +69,11 @@ def tokenize(
     max_retrieved: how many tokens of each sentence it shows at most.
     wanted: the column of the items table that templates with {wanted} take an
       attribute of the target from.
+    user_attributes: the columns of the users table that templates with
+      {user_attributes} show (--templates=attributes
+      --user_attributes=gender,age); see docs/fairness.md.
+    attribute_dropout: the share of train examples in which each of them is
+      written as unknown, so that a model can be asked with one hidden.
     seed: of the templates and candidates.
     task_files: Python files that define tasks of your own.
 
@@ -95,6 +103,8 @@ def tokenize(
     num_retrieved=num_retrieved,
     max_retrieved=max_retrieved,
     wanted=wanted,
+    user_attributes=_names(user_attributes),
+    attribute_dropout=attribute_dropout,
     seed=seed,
   )
   directory = pathlib.Path(run_dir) / 'tokens'
@@ -130,10 +140,10 @@ def _summary(cache: TokenCache) -> str:
 
 
 def _names(names) -> tuple[str, ...]:
-  """Reads one text as names with commas between."""
-  if isinstance(names, str):
-    names = [name.strip() for name in names.split(',')]
-  return tuple(names)
+  """Reads texts as names with commas between."""
+  names = [names] if isinstance(names, str) else names
+  split = (name.split(',') for name in names)
+  return tuple(name.strip() for ones in split for name in ones)
 
 
 def _as_tuple(names) -> tuple:

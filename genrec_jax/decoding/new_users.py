@@ -16,6 +16,7 @@ from genrec_jax.data.token_cache import Ragged, TokenCache, TokenExamples
 from genrec_jax.types import EOS_ID, GenrecError
 
 SLOTS = ('user', 'history', 'profile')  # what is known of a new user
+USER_ATTRIBUTES = 'user_attributes'
 NOBODY = -1  # the row of a user who is in no table
 
 
@@ -98,6 +99,8 @@ def new_user_examples(
 def read_prompt(cache: TokenCache, task: str) -> list[str | list[int]]:
   """Returns the parts of a task's prompt: names of slots, tokens of words.
 
+  What the users of the data are is unknown of a new one, and so it says.
+
   Raises:
     GenrecError: if the cache does not say, or a slot is none of SLOTS.
   """
@@ -110,14 +113,24 @@ def read_prompt(cache: TokenCache, task: str) -> list[str | list[int]]:
       ' `genrec tokenize` again: checkpoints stay valid while the tokens do'
       ' not change.'
     )
-  for part in facts['prompt']:
+  prompt = [_hide_attributes(cache, part) for part in facts['prompt']]
+  for part in prompt:
     if isinstance(part, str) and part not in SLOTS:
       raise GenrecError(
         f'The prompt of task {task!r} has the slot {part!r}, but of a new user'
         f' only {", ".join(SLOTS)} can be filled in; choose another task, or'
         ' tokenize with a template of these slots first.'
       )
-  return facts['prompt']
+  return prompt
+
+
+def _hide_attributes(cache: TokenCache, part: str | list[int]):
+  """Returns the tokens of unknown attributes in the place of their slot."""
+  if part != USER_ATTRIBUTES:
+    return part
+  known = cache.manifest['settings']['attribute_tokens'].values()
+  # The unknown value of each column stands first.
+  return [token for values in known for token in next(iter(values.values()))]
 
 
 def _item_tokens(

@@ -113,9 +113,10 @@ def _choose_slots(
 
 
 _NEAR = (slots.RETRIEVED_ITEMS, slots.WANTED)
-_CHOICE = (*USER, slots.CANDIDATES, *_NEAR)
+_OF_USER = (*USER, slots.USER_ATTRIBUTES)
+_CHOICE = (*_OF_USER, slots.CANDIDATES, *_NEAR)
 _RATED = (*ITEM, 'rated_history')
-_JUDGED = (*_RATED, slots.ITEM_RATINGS)
+_JUDGED = (*_RATED, slots.ITEM_RATINGS, slots.USER_ATTRIBUTES)
 _WRITTEN = (*ITEM, slots.RETRIEVED_TEXT)
 _DIALOGUE = ('dialogue', 'mentioned')
 # The slots of a task of one's own, by the kind of its answer: none of them
@@ -132,7 +133,7 @@ BUILTIN = {
   for name, answer, shown, answer_slot in (
     ('sequential', 'item', _CHOICE, 'target'),
     ('top_n', 'item', _CHOICE, 'target'),
-    ('sequential_yes_no', 'yes_no', (*USER, slots.OFFERED), 'is_next'),
+    ('sequential_yes_no', 'yes_no', (*_OF_USER, slots.OFFERED), 'is_next'),
     ('rating', 'rating', _JUDGED, 'rating'),
     ('rating_yes_no', 'yes_no', _JUDGED, 'liked'),
     ('explanation', 'text', (*_WRITTEN, 'feature'), 'explanation'),

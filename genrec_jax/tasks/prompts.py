@@ -28,6 +28,7 @@ from genrec_jax.types import GenrecError, PathLike, unknown_name
 # they are named, or when retrieval is asked for.
 RETRIEVED = ('retrieved_items', 'retrieved_text')
 WANTED = 'wanted'
+USER_ATTRIBUTES = 'user_attributes'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +166,7 @@ def choose_templates(
   Args:
     templates: to choose from.
     names: of those to take. None takes all that are seen and show neither what
-      is retrieved nor what is wanted.
+      is retrieved, nor what is wanted, nor what users are.
     retrieval: where no names are given, take those that are seen and show what
       is retrieved, if there are such.
   """
@@ -174,7 +175,8 @@ def choose_templates(
     retrieving = [t for t in seen if uses(t, RETRIEVED)]
     if retrieval and retrieving:
       return tuple(retrieving)
-    return tuple(t for t in seen if not uses(t, (*RETRIEVED, WANTED)))
+    on_request = (*RETRIEVED, WANTED, USER_ATTRIBUTES)
+    return tuple(t for t in seen if not uses(t, on_request))
   by_name = {template.name: template for template in templates}
   return tuple(by_name[name] for name in names if name in by_name)
 

@@ -24,6 +24,7 @@ from genrec_jax.data.item_ratings import ratings_of_others
 from genrec_jax.data.mixtures import mixing_rates
 from genrec_jax.data.splits import Split
 from genrec_jax.data.token_cache import PARTS, Ragged, TokenCache
+from genrec_jax.data.user_attributes import read_user_attributes
 from genrec_jax.ids.item_ids import ItemIds, TokenLayout
 from genrec_jax.tasks import dialogues, metrics, prompts, retrieved, sources
 from genrec_jax.tasks import preprocessors as preprocessors_module
@@ -40,6 +41,7 @@ from genrec_jax.tasks.slots import (
   OFFERED,
   RETRIEVED_ITEMS,
   RETRIEVED_TEXT,
+  USER_ATTRIBUTES,
   WANTED,
   TokenTables,
 )
@@ -56,6 +58,9 @@ __all__ = [
   'register_tasks',
   'task_definition',
 ]
+
+# Of a token cache, as `make_task` takes them.
+SETTINGS = ('max_history', 'num_candidates', 'max_text', 'max_answer')
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,6 +95,7 @@ class TaskData:
     max_text: int,
     found: Mapping[str, retrieved.Retrieved] | None = None,
     wanted: str = 'attributes',
+    user_attributes: Sequence[str] = (),
   ) -> seqio.FunctionDataSource:
     """Returns the source of those examples, of all parts.
 
@@ -99,6 +105,7 @@ class TaskData:
       max_text: how many tokens of a dialogue are shown.
       found: what was retrieved for each part.
       wanted: the column of the items that wishes are drawn from.
+      user_attributes: the columns of the users that are shown.
     """
     parts = {part: self.examples(definition, templates, part) for part in PARTS}
     more = {
@@ -110,6 +117,10 @@ class TaskData:
     if any(prompts.uses(template, [ITEM_RATINGS]) for template in templates):
       for part, examples in parts.items():
         more[part][ITEM_RATINGS] = self.item_ratings(examples)
+    if any(prompts.uses(template, [USER_ATTRIBUTES]) for template in templates):
+      known = read_user_attributes(self.dataset.users, user_attributes)
+      for part, examples in parts.items():
+        more[part][USER_ATTRIBUTES] = known.ragged(examples.user)
     if definition.of_dialogues:
       return sources.dialogues_source(
         parts,
@@ -179,6 +190,8 @@ def make_task(
   max_answer: int = 64,
   found: Mapping[str, retrieved.Retrieved] | None = None,
   wanted: str = 'attributes',
+  user_attributes: Sequence[str] = (),
+  attribute_dropout: float = 0.0,
 ) -> seqio.Task:
   """Returns the SeqIO task of a definition and data.
 
@@ -200,6 +213,8 @@ def make_task(
     found: what `retrieved.retrieve` returned for these templates; needed by
       those that show what is retrieved.
     wanted: the column of the items that {wanted} is drawn from.
+    user_attributes: the columns of the users that {user_attributes} shows.
+    attribute_dropout: the share of train examples in which each is hidden.
 
   Raises:
     GenrecError: if templates show what was not retrieved, or a setting is out
@@ -225,17 +240,24 @@ def make_task(
         f'The templates of {name!r} show {{{slot}}}, but nothing was retrieved;'
         ' pass found=retrieved.retrieve(…).'
       )
-  num_items = data.ids.num_items
   if Slot(CANDIDATES) in shown:
     steps.append(
       preprocessors_module.draw_candidates(
-        num_candidates=num_candidates, num_items=num_items
+        num_candidates=num_candidates, num_items=data.ids.num_items
       )
     )
   if Slot(OFFERED) in shown:
-    steps.append(preprocessors_module.offer_item(num_items=num_items))
+    steps.append(preprocessors_module.offer_item(num_items=data.ids.num_items))
+  of_users = None
+  if Slot(USER_ATTRIBUTES) in shown:
+    of_users = read_user_attributes(data.dataset.users, user_attributes)
+    steps.append(preprocessors_module.hide_attributes(attribute_dropout))
   tables = TokenTables(
-    data.ids, vocabulary, titles=data.titles, max_text=max_text
+    data.ids,
+    vocabulary,
+    titles=data.titles,
+    attributes=of_users,
+    max_text=max_text,
   )
   steps.append(
     preprocessors_module.write_prompts(
@@ -246,12 +268,17 @@ def make_task(
   # different lengths, and texts, have been given theirs.
   feature = seqio.Feature(vocabulary, add_eos=False)
   postprocess, metric_fns = _measures(definition.answer, data)
+  source = source or data.source(
+    definition,
+    templates,
+    max_text=max_text,
+    found=found,
+    wanted=wanted,
+    user_attributes=user_attributes,
+  )
   return seqio.Task(
     name,
-    source=source
-    or data.source(
-      definition, templates, max_text=max_text, found=found, wanted=wanted
-    ),
+    source=source,
     preprocessors=steps,
     output_features={'inputs': feature, 'targets': feature},
     postprocess_fn=postprocess,
@@ -353,12 +380,11 @@ def register_tasks(
       definition,
       data,
       templates=templates,
-      max_history=settings['max_history'],
-      num_candidates=settings['num_candidates'],
-      max_text=settings['max_text'],
-      max_answer=settings['max_answer'],
+      **{name: settings[name] for name in SETTINGS},
       found=data.retrieve(definition, templates, settings),
       wanted=settings.get('wanted', 'attributes'),
+      user_attributes=settings.get('user_attributes', ()),
+      attribute_dropout=settings.get('attribute_dropout', 0.0),
     )
     _register(seqio.TaskRegistry, provider)
   mixture = seqio.Mixture(f'{name}_all', [*rates.items()])

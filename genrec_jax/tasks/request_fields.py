@@ -21,6 +21,7 @@ FILLED_FROM = {
   'offered': ('item',),
   'rating': ('rating',),
   'wanted': ('wanted',),
+  'user_attributes': ('user',),
   'dialogue': ('dialogue',),
   'mentioned': ('dialogue',),
   **{name: (name,) for name in TEXTS},

@@ -15,6 +15,7 @@ from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.lookup import Lookup
 from genrec_jax.tasks.registry import TaskData
 from genrec_jax.tasks.request_fields import Request
+from genrec_jax.tasks.slots import HISTORIES
 from genrec_jax.types import GenrecError, unknown_name
 
 
@@ -168,6 +169,33 @@ class Knowledge:
       )
     ratings = [self.check_value('rating', one)[0] for one in ratings]
     return np.array(rows, np.int32), ratings
+
+  def cut(
+    self,
+    shown: frozenset[str],
+    place: Place,
+    values: Mapping[str, Any],
+    settings: Mapping[str, Any],
+  ) -> list[str]:
+    """Says what is longer than a prompt shows, and what is not there."""
+    notes = []
+    most, count = settings['max_history'], len(place.history)
+    if shown & {*HISTORIES} and count > most:
+      notes.append(f'the history has {count} items; the last {most} are read')
+    texts = {name: values.get(name) for name in values if name in shown}
+    if 'title' in shown and place.item is not None:
+      texts['title'] = self._data.titles[place.item]
+      if not texts['title'].strip():
+        notes.append(f'{self.name(place.item)} has no title')
+    most = settings['max_text']
+    for name, text in texts.items():
+      if isinstance(text, str):
+        length = len(self._data.vocabulary.encode_text(text))
+        if length > most:
+          notes.append(
+            f'the {name} has {length:,} tokens; the first {most} are read'
+          )
+    return notes
 
 
 def one_user(

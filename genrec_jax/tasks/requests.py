@@ -17,6 +17,7 @@ import numpy as np
 
 from genrec_jax.data import splits
 from genrec_jax.data.token_cache import Ragged, TokenExamples
+from genrec_jax.data.user_attributes import read_user_attributes
 from genrec_jax.decoding.new_users import NOBODY
 from genrec_jax.tasks import (
   prompts,
@@ -29,6 +30,7 @@ from genrec_jax.tasks import (
 from genrec_jax.tasks.definitions import TaskDefinition, task_definition
 from genrec_jax.tasks.prompts import WANTED, Template
 from genrec_jax.tasks.registry import (
+  SETTINGS,
   load_task_data,
   load_task_files,
   make_task,
@@ -53,6 +55,7 @@ from genrec_jax.tasks.slots import (
   OFFERED,
   RETRIEVED_TEXT,
   TEXTS,
+  USER_ATTRIBUTES,
 )
 from genrec_jax.types import UNK_ID, GenrecError, PathLike, unknown_name
 
@@ -114,10 +117,14 @@ class RequestReader:
   ):
     load_task_files(task_files)
     self.data, self.cache = load_task_data(run_dir)
-    names = ('max_history', 'num_candidates', 'max_text', 'max_answer')
     settings = self.cache.manifest['settings']
-    # As `make_task` takes them.
-    self.settings = {name: settings[name] for name in names}
+    self.settings = {name: settings[name] for name in SETTINGS}
+    columns = settings.get('user_attributes', ())
+    self._attributes = None
+    if columns:
+      users = self.data.dataset.users
+      self._attributes = read_user_attributes(users, columns)
+      self.settings |= {'user_attributes': columns}
     self._wanted = settings.get('wanted', 'attributes')
     self._retrieval = retrieved.RetrievalSettings(
       **{
@@ -280,7 +287,7 @@ class RequestReader:
       about['history'] = f'{len(place.history)} items'
     if place.item is not None:
       about['item'] = self.knowledge.name(place.item)
-    notes += self._cut(shown, place, values)
+    notes += self.knowledge.cut(shown, place, values, self.settings)
     small = request_rows.one_user(self.data.dataset, place, values)
     known = splits.examples_at(small, np.array([len(place.history)]))
     has_answer = answer is None or values.get(answer) is not None
@@ -318,6 +325,8 @@ class RequestReader:
       # Whoever stands in the first row of the table is somebody else.
       nobody = np.full(len(known), NOBODY, np.int32)
       known = dataclasses.replace(known, user=nobody)
+    if USER_ATTRIBUTES in shown:
+      more[USER_ATTRIBUTES] = self._shown_attributes(template, known)
     if ITEM_RATINGS in shown:
       more[ITEM_RATINGS] = self.data.item_ratings(known)
     retrieving = shown & {*prompts.RETRIEVED}
@@ -341,6 +350,15 @@ class RequestReader:
       )
       more |= found['test'].features()
     return more
+
+  def _shown_attributes(self, template, known: splits.Examples) -> Ragged:
+    """Returns what a prompt says of its user; of nobody all is unknown."""
+    if self._attributes is None:
+      raise GenrecError(
+        f'The template {template.name!r} shows {{user_attributes}}, but the'
+        ' tokens of this run were made without; choose another --template.'
+      )
+    return self._attributes.ragged(known.user)
 
   def _further(self, place: Place, request: Request, *, offers: bool):
     """Returns the features that are in no table."""
@@ -375,24 +393,3 @@ class RequestReader:
         continue
       if lacks:
         raise lacking(template, slot, needed)
-
-  def _cut(self, shown, place: Place, values: Mapping[str, Any]) -> list[str]:
-    """Says what is longer than a prompt shows, and what is not there."""
-    notes = []
-    most, count = self.settings['max_history'], len(place.history)
-    if shown & {*HISTORIES} and count > most:
-      notes.append(f'the history has {count} items; the last {most} are read')
-    texts = {name: values.get(name) for name in values if name in shown}
-    if 'title' in shown and place.item is not None:
-      texts['title'] = self.data.titles[place.item]
-      if not texts['title'].strip():
-        notes.append(f'{self.knowledge.name(place.item)} has no title')
-    most = self.settings['max_text']
-    for name, text in texts.items():
-      if isinstance(text, str):
-        length = len(self.data.vocabulary.encode_text(text))
-        if length > most:
-          notes.append(
-            f'the {name} has {length:,} tokens; the first {most} are read'
-          )
-    return notes

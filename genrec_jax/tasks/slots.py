@@ -13,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from genrec_jax.data.item_ratings import LIKED
+from genrec_jax.data.user_attributes import NO_VALUE, UserAttributes
 from genrec_jax.ids.item_ids import ItemIds
-from genrec_jax.tasks.prompts import WANTED
+from genrec_jax.tasks.prompts import USER_ATTRIBUTES, WANTED
 from genrec_jax.tasks.vocabulary import RecommendationVocabulary
 from genrec_jax.types import EOS_ID, PAD_ID
 
@@ -48,6 +49,7 @@ class TokenTables:
     vocabulary: RecommendationVocabulary,
     *,
     titles: Sequence[str] | None = None,
+    attributes: UserAttributes | None = None,
     max_text: int = 128,
   ):
     self.num_items = ids.num_items
@@ -61,6 +63,15 @@ class TokenTables:
     if self.has_users:
       users = layout.user_tokens(ids.user_codes)
     self._users = tf.constant(users)
+    phrases = [] if attributes is None else attributes.phrases()
+    sizes = [len(of_column) for of_column in phrases]
+    # The unknown value, -1, of each column stands before its others.
+    self._first_phrase = tf.constant(np.cumsum([0, *sizes])[:-1] - NO_VALUE)
+    self._phrases = tf.ragged.constant(
+      [vocabulary.encode_text(text) for ones in phrases for text in ones],
+      dtype=tf.int32,
+      ragged_rank=1,
+    )
 
   def items(self, items: tf.Tensor) -> tf.Tensor:
     """Returns the tokens of items, one after the other, without eos."""
@@ -83,6 +94,11 @@ class TokenTables:
   def text(self, text: tf.Tensor) -> tf.Tensor:
     """Returns the text pieces of a string; codes in it stay text."""
     return self.vocabulary.encode_text_tf(text)
+
+  def attributes(self, values: tf.Tensor) -> tf.Tensor:
+    """Returns the text pieces of a user's attributes [C], column by column."""
+    rows = self._first_phrase + tf.cast(values, self._first_phrase.dtype)
+    return tf.gather(self._phrases, rows).flat_values
 
   def title(self, item: tf.Tensor) -> tf.Tensor:
     """Returns the text pieces of an item's title; none where it has none."""
@@ -188,6 +204,12 @@ def wanted_slot(example, tokens, seed):
   return tokens.text(example[WANTED])
 
 
+def user_attributes_slot(example, tokens, seed):
+  """What the user is, column by column; what is not known, or hidden, too."""
+  del seed
+  return tokens.attributes(example[USER_ATTRIBUTES])
+
+
 def text_slot(column: str, *, whole: bool = False) -> SlotFunction:
   """Returns the slot of a column of texts: its beginning, or the whole."""
 
@@ -231,6 +253,7 @@ SLOTS: dict[str, SlotFunction] = {
   RETRIEVED_ITEMS: retrieved_items_slot,
   RETRIEVED_TEXT: run_slot(RETRIEVED_TEXT),
   WANTED: wanted_slot,
+  USER_ATTRIBUTES: user_attributes_slot,
 }
 
 # The column of the interactions that a slot reads.

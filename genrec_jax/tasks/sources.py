@@ -19,7 +19,8 @@ a dialogue is a turn of the recommender that names items, and has instead
   history  the items that those turns named; the target is one of the turn's
   user     number of the dialogue
 
-Further features are what was retrieved (retrieved.py), and what is wanted.
+Further features are what was retrieved (retrieved.py), what is wanted, and what
+the user is (data/user_attributes.py).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from genrec_jax.data import attributes, splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.data.splits import Split
 from genrec_jax.data.texts import MENTION
+from genrec_jax.data.user_attributes import read_user_attributes
 from genrec_jax.tasks import dialogues, prompts
 from genrec_jax.tasks.definitions import task_definition
 from genrec_jax.tasks.prompts import Template
@@ -30,6 +31,7 @@ def learn_text_model(
   text_pieces: int | None,
   *,
   wanted: str = 'attributes',
+  user_attributes: Sequence[str] = (),
 ) -> bytes | None:
   """Trains the text pieces on what tasks read and write, and item titles.
 
@@ -45,6 +47,7 @@ def learn_text_model(
       `DEFAULT_TEXT_PIECES`, more where texts are written, or 0 where
       templates are slots of tokens alone.
     wanted: the column of the items that templates with {wanted} read.
+    user_attributes: the columns of the users that are shown.
   """
   definitions = {task: task_definition(task) for task in chosen}
   literals = list(
@@ -54,12 +57,12 @@ def learn_text_model(
     )
   )
   texts = train_texts(chosen, dataset, split)
-  if any(
-    prompts.uses(template, [prompts.WANTED])
-    for templates in chosen.values()
-    for template in templates
-  ):
+  every = list(itertools.chain.from_iterable(chosen.values()))
+  if any(prompts.uses(template, [prompts.WANTED]) for template in every):
     literals += _wishes(dataset, split, wanted)
+  if user_attributes:
+    known = read_user_attributes(dataset.users, user_attributes)
+    literals += itertools.chain.from_iterable(known.phrases())
   if any(definitions[task].answer != 'item' for task in chosen):
     literals += [YES, NO]
   if text_pieces is None:

@@ -6,10 +6,8 @@ import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import seqio
 import tensorflow as tf
 
@@ -23,20 +21,14 @@ from genrec_jax.data.token_cache import (
   TokenExamples,
   write_token_cache,
 )
+from genrec_jax.data.user_attributes import UserAttributes, read_user_attributes
 from genrec_jax.ids.item_ids import ItemIds
-from genrec_jax.tasks import audits, dialogues, prompts, registry
-from genrec_jax.tasks.definitions import TaskDefinition, task_definition
+from genrec_jax.tasks import audits, prompts, registry
+from genrec_jax.tasks.definitions import task_definition
+from genrec_jax.tasks.descriptions import describe_attributes, describe_task
 from genrec_jax.tasks.prompts import Template
-from genrec_jax.tasks.registry import TaskData
 from genrec_jax.tasks.retrieved import NONE, RetrievalSettings, count_blank
-from genrec_jax.tasks.slots import (
-  CANDIDATES,
-  HISTORIES,
-  NO,
-  RETRIEVED_ITEMS,
-  SLOTS,
-  YES,
-)
+from genrec_jax.tasks.slots import CANDIDATES, RETRIEVED_ITEMS
 from genrec_jax.tasks.sources import DialogueTargets
 from genrec_jax.tasks.text_pieces import learn_text_model
 from genrec_jax.tasks.vocabulary import (
@@ -44,7 +36,7 @@ from genrec_jax.tasks.vocabulary import (
   count_pieces,
   read_text_model,
 )
-from genrec_jax.types import EOS_ID, GenrecError, PathLike, unknown_name
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 CHUNK = 2048  # examples taken out of TensorFlow at once
 SHOWN = (CANDIDATES, RETRIEVED_ITEMS)  # features of items
@@ -66,6 +58,8 @@ def tokenize_run(
   num_retrieved: int,
   max_retrieved: int,
   wanted: str,
+  user_attributes: Sequence[str],
+  attribute_dropout: float,
   seed: int,
 ) -> dict[str, dict[str, TokenExamples]]:
   """Writes `<run_dir>/tokens`; see `genrec_jax.tokenize.tokenize`."""
@@ -80,9 +74,15 @@ def tokenize_run(
   how = RetrievalSettings(retrieval, num_retrieved, max_retrieved)
   chosen = choose_templates(tasks, templates, retrieval=retrieval != NONE)
   check_columns(chosen, dataset)
+  attributes = shown_attributes(chosen, dataset, user_attributes)
   if text_model is None:
     text_model = learn_text_model(
-      chosen, dataset, split, text_pieces, wanted=wanted
+      chosen,
+      dataset,
+      split,
+      text_pieces,
+      wanted=wanted,
+      user_attributes=user_attributes,
     )
   else:
     text_model = read_text_model(text_model)
@@ -112,6 +112,8 @@ def tokenize_run(
       templates=task_templates,
       found=found,
       wanted=wanted,
+      user_attributes=user_attributes,
+      attribute_dropout=attribute_dropout,
       **settings,
     )
     examples[name] = {}
@@ -176,6 +178,10 @@ def tokenize_run(
         **settings,
         **dataclasses.asdict(how),
         'wanted': wanted,
+        'user_attributes': list(user_attributes),
+        'attribute_dropout': attribute_dropout,
+        'attribute_tokens': attributes
+        and describe_attributes(attributes, data.vocabulary),
         'copies': copies,
         'text_pieces': layout.num_text_tokens if text_model else 0,
         'seed': seed,
@@ -224,6 +230,33 @@ def choose_templates(
       ' take those that do, name such a one, or leave out --retrieval.'
     )
   return chosen
+
+
+def shown_attributes(
+  chosen: Mapping[str, Sequence[Template]],
+  dataset: Dataset,
+  columns: Sequence[str],
+) -> UserAttributes | None:
+  """Returns what templates show of users; None where they show nothing.
+
+  Raises:
+    GenrecError: if they show it and no columns are given, or the reverse.
+  """
+  showing = [
+    template.name
+    for templates in chosen.values()
+    for template in templates
+    if prompts.uses(template, [prompts.USER_ATTRIBUTES])
+  ]
+  if not showing and not columns:
+    return None
+  if not showing:
+    raise GenrecError(
+      f'Got user_attributes={",".join(columns)}, but none of the templates'
+      ' shows {user_attributes}; name one that does, such as'
+      ' --templates=attributes, or leave them out.'
+    )
+  return read_user_attributes(dataset.users, columns)
 
 
 def check_columns(
@@ -277,87 +310,6 @@ def read_examples(
     tied=known.tied[rows],
     history=empty if part == 'train' else known.ragged_histories(),
   ), [features[name] for name in SHOWN if name in features]
-
-
-def describe_task(
-  definition: TaskDefinition,
-  templates: Sequence[Template],
-  data: TaskData,
-  settings: Mapping[str, int],
-) -> dict[str, Any]:
-  """Returns what evaluation must know of a task, and what was cut or left out.
-
-  Returns:
-    `answer`; `prompt`, the inputs of the first template as the tokens of its
-    words and the names of its slots, unless preprocessors of one's own change
-    what these stand for; for ratings and yes or no the `choices` and their
-    tokens;
-    `lacking`, how many interactions of each part lack what the task needs (of
-    an item task: another before them); `cut`, how many texts, titles, dialogues
-    and histories are longer than an input shows, and how many answers than are
-    learnt.
-  """
-  facts: dict[str, Any] = {
-    'answer': definition.answer,
-    'answer_slot': definition.answer_slot,
-    'of_dialogues': definition.of_dialogues,
-    'lacking': {},
-    'cut': {},
-  }
-  if not definition.preprocessors:
-    facts['prompt'] = [
-      data.vocabulary.encode_text(part.text)
-      if isinstance(part, prompts.Literal)
-      else part.name
-      if definition.slots[part.name] is SLOTS.get(part.name)
-      else f'{part.name} of its own'
-      for part in definition.parse(templates[:1])[0][0]
-    ]
-  if definition.answer == 'rating':
-    values = np.unique(data.train_ratings).tolist()
-    facts['choices'] = [[f'{value:g}', value] for value in values]
-  if definition.answer == 'yes_no':
-    facts['choices'] = [[NO, 0.0], [YES, 1.0]]
-  for choice in facts.get('choices', ()):
-    choice.append([*data.vocabulary.encode_text(choice[0]), EOS_ID])
-  examples = [data.examples(definition, templates, part) for part in PARTS]
-  if definition.of_dialogues:
-    facts['cut'] = dialogues.count_cut(
-      data.dataset,
-      data.ids,
-      data.vocabulary,
-      examples,
-      max_text=settings['max_text'],
-      max_answer=(
-        settings['max_answer'] if definition.answer == 'reply' else None
-      ),
-    )
-    return facts
-  parts = [splits.PART_NAMES.index(part) for part in PARTS]
-  facts['lacking'] = {
-    part: int((data.split.part == number).sum()) - len(known)
-    for part, number, known in zip(PARTS, parts, examples)
-  }
-  rows = np.flatnonzero(np.isin(data.split.part, parts))
-  for column in definition.needed_columns(templates):
-    values = data.dataset.interactions[column].take(rows).drop_null()
-    if pa.types.is_string(values.type):
-      is_answer = column == definition.answer_slot
-      room = settings['max_answer'] - 1 if is_answer else settings['max_text']
-      facts['cut'][column] = count_longer(data, values.to_pylist(), room)
-  if any(prompts.uses(template, HISTORIES) for template in templates):
-    lengths = np.concatenate([one.rows - one.starts for one in examples])
-    facts['cut']['history'] = int((lengths > settings['max_history']).sum())
-  if any(prompts.uses(template, ['title']) for template in templates):
-    facts['cut']['title'] = count_longer(
-      data, data.titles, settings['max_text']
-    )
-  return facts
-
-
-def count_longer(data: TaskData, texts: Sequence[str], room: int) -> int:
-  """Returns how many texts have more tokens than there is room for."""
-  return int((data.vocabulary.encode_texts(texts).lengths > room).sum())
 
 
 def read_features(

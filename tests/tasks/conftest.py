@@ -1,5 +1,7 @@
 """A run directory with a small catalogue, shared by the tests of the room."""
 
+import sys
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -63,6 +65,12 @@ def write_run(run_dir, **ids):
   splits.save_split(split, dataset, run_dir / 'dataset')
   make_ids(dataset, split, **ids).save(run_dir / 'ids')
   return run_dir
+
+
+@pytest.fixture(scope='session')
+def small():
+  """This module: its data set and ids."""
+  return sys.modules[__name__]
 
 
 @pytest.fixture
