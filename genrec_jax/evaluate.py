@@ -191,7 +191,7 @@ def evaluate(
       'step': run.step,
       'training_seed': training_seed(run_dir),
     },
-    **_describe(run),
+    **describe_run(run),
   }
   print(
     f'Measuring {", ".join(chosen)} on {split}: checkpoint {run.step},'
@@ -320,6 +320,7 @@ def _measure(
     tables = [
       results.format_table(result),
       results.format_bias(result),
+      results.format_calibration(result),
       tell_hallucination(result),
     ]
     told = '\n'.join(table for table in tables if table)
@@ -327,7 +328,7 @@ def _measure(
   return result
 
 
-def _describe(run: Run) -> dict[str, Any]:
+def describe_run(run: Run) -> dict[str, Any]:
   """Returns what made the numbers, beside the checkpoint."""
   config = run.directory / 'config.gin'
   return {

@@ -49,6 +49,7 @@ def report(
   # Late: the report's libraries are an extra.
   from genrec_jax.reporting import (
     bias_section,
+    calibration_section,
     figures,
     hallucination_section,
     page,
@@ -70,6 +71,11 @@ def report(
         **task_sections.task_section(shown, _published(run_dir)),
         'hidden': bias_section.bias_section(shown[0]),
         'invented': hallucination_section.hallucination_section(shown[0]),
+        'more': [
+          part
+          for part in (calibration_section.calibration_section(shown[0]),)
+          if part is not None
+        ],
       }
     )
   ids = ItemIds.load(run_dir / 'ids')
@@ -135,7 +141,7 @@ def report(
   path = run_dir / 'report.html'
   artifacts.write_text(path, html)
   for section in sections:
-    beside = [section[name] for name in ('hidden', 'invented')]
+    beside = [section['hidden'], section['invented'], *section['more']]
     more = [table for found in beside if found for table in found['tables']]
     for table in [*section['tables'], *more]:
       print(f'{section["task"]}. {task_sections.format_table(table)}\n')

@@ -235,6 +235,35 @@ def format_bias(result: Mapping[str, Any]) -> str:
   return '\n'.join(lines)
 
 
+_CALIBRATION_COLUMNS = (
+  'probability',
+  'outcome',
+  'ece',
+  'ece_by_chance',
+  'brier',
+  'reliability',
+  'resolution',
+)
+
+
+def format_calibration(result: Mapping[str, Any]) -> str:
+  """Returns whether probabilities are what happens; '' if not measured."""
+  if 'calibration' not in result:
+    return ''
+  rows = result['calibration']
+  width = max(len(name) for name in rows)
+  lines = [
+    "Are the model's probabilities what happens (docs/fairness.md)?",
+    ' ' * width + ''.join(_right(name) for name in _CALIBRATION_COLUMNS),
+  ]
+  for name, found in rows.items():
+    cells = (
+      _right(f'{found[column]:.4f}', column) for column in _CALIBRATION_COLUMNS
+    )
+    lines.append(f'{name:<{width}}' + ''.join(cells))
+  return '\n'.join(lines)
+
+
 def _right(text: str, column: str = '') -> str:
   return f'{text:>{max(10, len(column or text)) + 1}}'
 

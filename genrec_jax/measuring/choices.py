@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from jaxtyping import Bool, Int
+import scipy.special
+from jaxtyping import Bool, Float, Int
 
 from genrec_jax.answering.choices import (
   rate,
@@ -18,6 +21,7 @@ from genrec_jax.baselines.rating_bias import GlobalMean, UserItemBias
 from genrec_jax.data.token_cache import TokenExamples
 from genrec_jax.decoding.mentions import find_mentions
 from genrec_jax.evaluation import outputs
+from genrec_jax.evaluation.calibration import measure_calibration
 from genrec_jax.evaluation.rating import (
   measure_ratings,
   rating_metrics,
@@ -85,6 +89,9 @@ def measure_ratings_task(
           answers.generated, facts.values, examples.user
         )
       },
+      'calibration': calibrate_choices(
+        answers.log_probabilities, np.array(facts.values), truth
+      ),
     },
   )
 
@@ -139,7 +146,33 @@ def measure_yes_no(
         'yes' if liked[row] else 'no',
       ),
     ),
+    facts={'calibration': {'yes': measure_calibration(answers.yes, liked)}},
   )
+
+
+def calibrate_choices(
+  log_probabilities: Float[np.ndarray, 'E C'],
+  values: Float[np.ndarray, 'C'],
+  truth: Float[np.ndarray, 'E'],
+) -> dict[str, dict[str, Any]]:
+  """Measures whether the probabilities of choices are what happens.
+
+  Probabilities are those among the choices, as they are where a rating is
+  expected.
+
+  Returns:
+    The calibration of 'the likeliest choice' and of 'every choice', in which
+    an example counts once for each choice.
+  """
+  p = scipy.special.softmax(np.asarray(log_probabilities, float), axis=1)
+  true = truth[:, None] == values
+  everyone, best = np.arange(len(p)), p.argmax(axis=1)
+  return {
+    'the likeliest choice': measure_calibration(
+      p[everyone, best], true[everyone, best]
+    ),
+    'every choice': measure_calibration(p.ravel(), true.ravel()),
+  }
 
 
 def mean_of_train(run: Run, facts: TaskFacts) -> float:

@@ -20,6 +20,7 @@ from genrec_jax.data import splits
 from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.decoding.recommend import Lists, take_examples
 from genrec_jax.evaluation import conversation, ranking
+from genrec_jax.evaluation.calibration import measure_calibration
 from genrec_jax.measuring import penalties, unseen, wishes
 from genrec_jax.measuring.bias import measure_bias, measure_groups
 from genrec_jax.measuring.invented_items import measure_invented_items
@@ -27,6 +28,7 @@ from genrec_jax.measuring.measured import Measured, Settings, read_out
 from genrec_jax.measuring.train_data import TrainData
 
 COLUMNS = ('recall@5', 'recall@10', 'ndcg@5', 'ndcg@10', 'mrr')
+CALIBRATED = 10  # places whose probabilities are summed
 SHOWN = 3  # items of a list that are read out
 
 
@@ -115,6 +117,7 @@ def measure_items(
       ),
       'empty_share': float((lists.items < 0).mean()),
       'search': _describe(settings, settings.num_beams, settings.exclude_seen),
+      'calibration': calibrate_lists(lists, examples.target),
       **hidden,
     },
   )
@@ -201,6 +204,29 @@ def _hallucination(
     return {}
   found = measure_invented_items(run, facts, examples, settings)
   return {'hallucination': {'items': found}}
+
+
+def calibrate_lists(
+  lists: Lists, target: Int[np.ndarray, 'E']
+) -> dict[str, dict[str, Any]]:
+  """Measures whether the probabilities of lists are what happens.
+
+  A score is the log-probability of an item, so the first place says how likely
+  it is to be the target, and the sum over places how likely the list is to
+  hold it.
+
+  Returns:
+    The calibration of 'the first item' and of 'the first 10 items', or of as
+    many as there are.
+  """
+  found = {}
+  for k in dict.fromkeys((1, min(CALIBRATED, lists.items.shape[1]))):
+    # Where there is no item the score is -inf, a probability of 0.
+    p = np.exp(lists.scores[:, :k].astype(float)).sum(axis=1)
+    hit = (lists.items[:, :k] == np.asarray(target)[:, None]).any(axis=1)
+    name = 'the first item' if k == 1 else f'the first {k} items'
+    found[name] = measure_calibration(np.minimum(p, 1.0), hit)
+  return found
 
 
 def group_turns(examples: TokenExamples) -> tuple[TokenExamples, Ragged]:

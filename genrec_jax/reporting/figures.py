@@ -159,6 +159,94 @@ def beside_control(tables: Sequence[Mapping[str, Any]]) -> go.Figure | None:
   return figure
 
 
+def reliability_diagram(
+  curves: Mapping[str, Sequence[Mapping[str, float]]],
+) -> go.Figure:
+  """Draws what came true against what was said, a line an event.
+
+  Args:
+    curves: by event, bins with the means 'probability' and 'outcome' and the
+      number of their examples 'n'.
+  """
+  figure = go.Figure()
+  for name, bins in curves.items():
+    said, came, sizes = (
+      np.array([one[key] for one in bins])
+      for key in ('probability', 'outcome', 'n')
+    )
+    # Two standard errors of a share, so that small bins do not mislead.
+    error = 2 * np.sqrt(came * (1 - came) / sizes)
+    figure.add_scatter(
+      x=said,
+      y=came,
+      name=name,
+      mode='lines+markers',
+      text=[f'{n:,} examples' for n in sizes],
+      error_y=dict(array=error, thickness=1),
+    )
+  figure.add_scatter(
+    x=[0, 1],
+    y=[0, 1],
+    name='calibrated',
+    mode='lines',
+    line=dict(color='#98a2b3', dash='dot'),
+  )
+  figure.update_layout(
+    xaxis_title='probability said', yaxis_title='share come true', **LAYOUT
+  )
+  figure.update_xaxes(range=[0, 1])
+  figure.update_yaxes(range=[0, 1])
+  return figure
+
+
+def change_and_loss(
+  points: Mapping[str, Sequence[Mapping[str, Any]]],
+  *,
+  change: str,
+  loss: str,
+) -> go.Figure:
+  """Draws what is lost of accuracy against how far answers change.
+
+  Above the line of 0 a change costs accuracy: what was changed personalised.
+  On it, what was changed moved the answers and helped nobody: it biased them.
+
+  Args:
+    points: by series, points with a 'label' and the means 'x' and 'y', each a
+      mapping of 'mean', 'low' and 'high'.
+    change: what x is.
+    loss: what y is.
+  """
+  figure = go.Figure()
+  for name, of_series in points.items():
+    axes = {}
+    for axis in ('x', 'y'):
+      mean, low, high = (
+        np.array([point[axis][key] for point in of_series])
+        for key in ('mean', 'low', 'high')
+      )
+      axes[axis] = mean
+      axes[f'error_{axis}'] = dict(
+        array=high - mean, arrayminus=mean - low, thickness=1
+      )
+    figure.add_scatter(
+      name=name,
+      mode='markers',
+      marker_size=9,
+      text=[point['label'] for point in of_series],
+      hovertemplate='%{text}<br>%{x:.3f}, %{y:.4f}',
+      **axes,
+    )
+  figure.add_hline(y=0, line=dict(color='#98a2b3', dash='dot'))
+  figure.update_layout(
+    xaxis_title=change,
+    yaxis_title=loss,
+    showlegend=True,
+    **{**LAYOUT, 'height': 460},
+  )
+  figure.update_xaxes(rangemode='tozero')
+  return figure
+
+
 def level_use(codes: Int[np.ndarray, 'N L']) -> go.Figure:
   """Draws how many items each code of a level has, the most used first."""
   figure = go.Figure()
