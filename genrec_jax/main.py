@@ -10,9 +10,7 @@ function is a flag. One gin file describes a whole run; it is kept as
 
 from __future__ import annotations
 
-import ast
 import importlib
-import importlib.util
 import inspect
 import os
 import pathlib
@@ -24,36 +22,8 @@ from typing import Any
 
 from genrec_jax import arguments as command_line
 from genrec_jax import artifacts, configuration
+from genrec_jax.commands import COMMANDS, PIPELINE, TOGETHER, overview
 from genrec_jax.types import GenrecError, unknown_name
-
-# In the order in which one runs them; `run` runs them all.
-PIPELINE = (
-  'prepare',
-  'build_ids',
-  'tokenize',
-  'train',
-  'evaluate',
-  'recommend',
-  'report',
-)
-TOGETHER = ('train', 'evaluate', 'recommend')  # what several processes share
-BESIDE = (
-  'add_items',
-  'compare',
-  'count_cooccurrences',
-  'experiment',
-  'export',
-  'inspect_ids',
-  'ledger',
-  'serve',
-)
-COMMANDS = {
-  **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},
-  # No module can be named `import` or `try`, and baselines/ is a room.
-  'baselines': 'genrec_jax.measure_baselines',
-  'import': 'genrec_jax.import_model',
-  'try': 'genrec_jax.try_model',
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(arguments: list[str]) -> int:
   """Parses the arguments of one command and calls its entry function."""
   if not arguments or arguments[0] in ('--help', '-h', 'help'):
-    print(overview())
+    print(overview(__doc__))
     return 0
   command, arguments = arguments[0], arguments[1:]
   if command != 'run' and command not in COMMANDS:
@@ -168,19 +138,6 @@ def run_steps(
       call(step, configured[step], given)
     barrier(step)
   return 0
-
-
-def overview() -> str:
-  """Returns the help of `genrec` itself."""
-  lines = [__doc__.strip(), '', 'Commands, in the order of a run:']
-  for command in PIPELINE:
-    lines.append(f'  {command:<20} {_first_sentence(COMMANDS[command])}')
-  lines.append('  run          Runs all of them, one after the other.')
-  lines.append('\nBeside a run:')
-  for command in [name for name in COMMANDS if name not in PIPELINE]:
-    lines.append(f'  {command:<20} {_first_sentence(COMMANDS[command])}')
-  lines.append('\n`genrec COMMAND --help` lists the arguments of a command.')
-  return '\n'.join(lines)
 
 
 def command_help(command: str) -> str:
@@ -380,14 +337,6 @@ def _gin_error(error: Exception, files: Sequence[str]) -> GenrecError:
     f'The gin configuration{where} does not hold together: {text}{hint}.'
     ' Mend that line, or see the files under gin/ for the names there are.'
   )
-
-
-def _first_sentence(module: str) -> str:
-  """Returns the first line of a module's docstring without importing it."""
-  spec = importlib.util.find_spec(module)
-  assert spec is not None and spec.origin is not None
-  source = pathlib.Path(spec.origin).read_text(encoding='utf-8')
-  return (ast.get_docstring(ast.parse(source)) or '').split('\n')[0]
 
 
 def _print_error(text: str) -> None:

@@ -94,7 +94,7 @@ def test_arms_are_compared_with_the_first_and_with_baselines(
     seeds=(0, 1),
     baselines=('popularity',),
     measure=lambda directory: [{'named': directory.name, 'size': 1.5}],
-    plots=[('named', 'size')],
+    plots=[('seed', 'size')],
     **SETTINGS,
   )
   (scores,) = found['scores']
@@ -133,7 +133,9 @@ def test_arms_are_compared_with_the_first_and_with_baselines(
     assert (
       mean in text and 'less than the first' in text and 'popularity' in text
     )
-  assert 'size by named' in (directory / 'experiment.html').read_text()
+  page = (directory / 'experiment.html').read_text()
+  assert 'size by seed' in page and 'good guess: size 1.5 at seed 1' in page
+  assert page.count('<svg') == 2 and '<script' not in page
 
 
 def test_the_best_and_the_controls_alone_go_on_to_test(directory):

@@ -7,6 +7,7 @@ column to number or text. It is bound as `experiment.experiment.measure`.
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -45,6 +46,31 @@ def id_facts(run_dir: pathlib.Path) -> list[Row]:
       'by chance': overlap['shuffled']['prefixes'][0],
     }
   ]
+
+
+def invented_items(run_dir: pathlib.Path) -> list[Row]:
+  """Returns how much is invented, as `measure_hallucination` wrote it."""
+  path = run_dir / 'hallucination' / 'validation' / 'sequential.json'
+  found = json.loads(path.read_text(encoding='utf-8'))
+  sizes = found['codebook_sizes']
+  rows = []
+  for name, row in found['rows'].items():
+    decoding = row['decoding']
+    free = not decoding['trie'] and decoding['temperature'] is None
+    rows.append(
+      {
+        'codes': ' × '.join(map(str, sizes)),
+        'combinations an item': math.prod(sizes) / found['items'],
+        'decoding': name,
+        'beams': decoding['num_beams'] if free else None,
+        'no item': row['no_item']['mean'],
+        '95 %': '{low:.4f} – {high:.4f}'.format(**row['no_item']),
+        'users with one in 10': row['any_no_item']['mean'],
+        'recall@10': row['recall@10']['mean'],
+        'mass outside': found['mass']['outside']['mean'],
+      }
+    )
+  return rows
 
 
 def beside_pipeline(run_dir: pathlib.Path) -> list[Row]:

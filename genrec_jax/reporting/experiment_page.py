@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
+from markupsafe import Markup
 
 from genrec_jax.experiments.tables import Table
-from genrec_jax.reporting import figures, page
+from genrec_jax.reporting import charts, page
 
 
 def render(
@@ -25,32 +26,24 @@ def render(
     plots: of each, columns of `measured`: across, up, and what makes a line.
   """
   pictures = [
-    {
-      'title': f'{found["metric"]}, {scores["split"]}',
-      'note': 'Mean and 95 % interval over examples.',
-      'figure': figures.intervals(
-        {
-          name: (
+    charts.interval_chart(
+      {
+        name: [
+          charts.Mark(
+            'mean and 95 % interval over examples',
             sum(seed[found['metric']] for seed in seeds) / len(seeds),
             *scores['intervals'][name],
           )
-          for name, seeds in scores['means'].items()
-        },
-        found['metric'],
-      ),
-    }
+        ]
+        for name, seeds in scores['means'].items()
+      },
+      title=f'{found["metric"]}, {scores["split"]}',
+      x_title=found['metric'],
+    )
     for scores in reversed(found['scores'])
     if scores['rows']
   ]
-  pictures += [
-    {
-      'title': f'{plot[1]} by {plot[0]}',
-      'note': '',
-      'figure': measured_lines(found['measured'], plot),
-    }
-    for plot in plots
-    if found['measured']
-  ]
+  pictures += [measured_chart(found['measured'], plot) for plot in plots]
   facts = [
     (name, value)
     for name, value in (
@@ -80,20 +73,39 @@ def render(
   )
 
 
-def measured_lines(
+def measured_chart(
   rows: Sequence[Mapping[str, Any]], plot: Sequence[str]
-) -> go.Figure:
+) -> Markup:
   """Draws a column of measured rows against another.
+
+  Sizes that go by factors are drawn by their logarithms.
 
   Args:
     rows: as in `experiment.json`.
     plot: across, up, and what makes a line each, 'arm' if it is left out.
+
+  Returns:
+    A <figure>; '' where no row has both as numbers.
   """
   across, up, line = (*plot, 'arm')[:3]
-  lines: dict[str, list[tuple[Any, Any]]] = {}
+  lines: dict[str, list[tuple[float, float]]] = {}
   for row in rows:
-    if row.get(across) is not None and row.get(up) is not None:
-      lines.setdefault(str(row.get(line)), []).append((row[across], row[up]))
-  return figures.lines(
-    {name: sorted(points) for name, points in lines.items()}, across, up
+    x, y = row.get(across), row.get(up)
+    if isinstance(x, (int, float)) and isinstance(y, (int, float)):
+      lines.setdefault(str(row.get(line)), []).append((x, y))
+  ends = [x for points in lines.values() for x, _ in points] or [0]
+  by_factors = min(ends) > 0 and max(ends) >= 20 * min(ends)
+
+  def place(x: float) -> float:
+    return math.log10(x) if by_factors else x
+
+  return charts.line_chart(
+    {
+      name: [(place(x), y) for x, y in sorted(points)]
+      for name, points in lines.items()
+    },
+    title=f'{up} by {across}',
+    x_title=across,
+    y_title=up,
+    write_x=lambda x: charts.write_number(10**x if by_factors else x),
   )

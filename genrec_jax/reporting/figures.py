@@ -20,57 +20,6 @@ LAYOUT = dict(
 ROOM_ABOVE = dict(margin=dict(l=60, r=20, t=70, b=50))
 
 
-def intervals(
-  values: Mapping[str, tuple[float, float, float]], metric: str
-) -> go.Figure:
-  """Draws a mean and its interval a row.
-
-  Args:
-    values: mean, lower and upper end by name, the first on top.
-    metric: named beneath.
-  """
-  names = list(values)
-  mean, low, high = np.array([values[name] for name in names]).T
-  figure = go.Figure()
-  figure.add_scatter(
-    x=mean,
-    y=names,
-    mode='markers',
-    marker=dict(size=9, color='#1d4ed8'),
-    error_x=dict(array=high - mean, arrayminus=mean - low, color='#98a2b3'),
-  )
-  figure.update_yaxes(autorange='reversed', automargin=True)
-  figure.update_xaxes(title=metric, rangemode='tozero')
-  figure.update_layout(**{**LAYOUT, 'height': 110 + 30 * len(names)})
-  return figure
-
-
-def lines(
-  points: Mapping[str, Sequence[tuple[Any, Any]]], across: str, up: str
-) -> go.Figure:
-  """Draws lines by name; across on a logarithmic axis where it asks for one.
-
-  Args:
-    points: of each line, in order.
-    across: what the horizontal axis is.
-    up: what the vertical axis is.
-  """
-  figure = go.Figure()
-  for name, of_line in points.items():
-    x, y = zip(*of_line)
-    figure.add_scatter(x=x, y=y, name=name, mode='lines+markers')
-  figure.update_layout(
-    xaxis_title=across, yaxis_title=up, showlegend=True, **LAYOUT
-  )
-  # Sizes and widths go by factors.
-  wide = [x for of_line in points.values() for x, _ in of_line]
-  if all(isinstance(x, (int, float)) and x > 0 for x in wide) and (
-    max(wide) >= 20 * min(wide)
-  ):
-    figure.update_xaxes(type='log')
-  return figure
-
-
 def id_space(
   positions: Float[np.ndarray, 'N 2'],
   codes: Int[np.ndarray, 'N L'],
