@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Bool
 
 from genrec_jax import artifacts
+from genrec_jax.data import splits
 from genrec_jax.evaluation import comparison, results
 from genrec_jax.evaluation.comparison import Compared
-from genrec_jax.types import GenrecError, PathLike
+from genrec_jax.measuring.baselines import PARTS, load_data
+from genrec_jax.measuring.bias import SplitExamples, example_groups
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 _LISTS = 'items_'
 _EXAMPLES = ('user', 'target', 'tied')
@@ -25,6 +29,7 @@ def compare(
   task: str = 'sequential',
   split: str = 'validation',
   metric: str = 'ndcg@10',
+  groups: Sequence[str] = ('target',),
   num_resamples: int = 5000,
   seed: int = 0,
 ) -> list[Compared]:
@@ -36,7 +41,8 @@ def compare(
   bootstrap, corrected for the number of comparisons (Holm 1979), on all
   examples and on slices: targets with the time of the item before them
   ('tied'), whose order is arbitrary, and the others; short and long histories,
-  cut at the median. Nothing is measured anew. Prints a table a slice and writes
+  cut at the median; and, where the run has its dataset, groups of users and
+  targets. Nothing is measured anew. Prints a table a slice and writes
   `comparison/<split>/<task>.json`.
 
   Args:
@@ -48,6 +54,9 @@ def compare(
     split: 'validation' or 'test'.
     metric: recall@k, ndcg@k, precision@k, of 1, 5, 10, 20 as far as lists
       reach, or mrr.
+    groups: kinds of groups to compare on, too: 'target' (of the head, the
+      middle and the tail, and those that train never saw), 'activity', or a
+      column of the users.
     num_resamples: of the bootstrap.
     seed: of the bootstrap.
 
@@ -59,7 +68,9 @@ def compare(
       has no lists, or the metric is unknown.
   """
   run_dir = pathlib.Path(run_dir)
-  seeds, runs = ([v] if isinstance(v, str) else v for v in (seeds, runs))
+  seeds, runs, groups = (
+    [v] if isinstance(v, str) else v for v in (seeds, runs, groups)
+  )
   result, own = _read(run_dir, split, task)
   models = [own, *(_read(path, split, task)[1] for path in seeds)]
   lists = {'model': [arrays[f'{_LISTS}model'] for arrays in models]}
@@ -86,7 +97,7 @@ def compare(
       )
       for name, of_method in lists.items()
     },
-    comparison.example_slices(own),
+    comparison.example_slices(own) | _groups(run_dir, split, own, groups),
     reference='model',
     num_resamples=num_resamples,
     seed=seed,
@@ -119,3 +130,38 @@ def _read(run_dir: PathLike, split: str, task: str):
       ' expected a task that asks for an item of a user, such as sequential.'
     )
   return result, arrays
+
+
+def _groups(
+  run_dir: pathlib.Path,
+  split: str,
+  own: Mapping[str, np.ndarray],
+  kinds: Sequence[str],
+) -> dict[str, Bool[np.ndarray, 'E']]:
+  """Returns which examples are of a group; nothing without a dataset."""
+  if not kinds or not (run_dir / 'dataset' / artifacts.MANIFEST).exists():
+    return {}
+  data = load_data(run_dir)
+  found = splits.examples(data.dataset, data.split, PARTS[split])
+  examples = SplitExamples.of(found)
+  if not np.array_equal(examples.target, own['target']):
+    raise GenrecError(
+      f'The result of {run_dir} is not of the examples of its dataset; groups'
+      ' of them are not known: pass --groups="()".'
+    )
+  groups = {
+    kind: (group, labels)
+    for kind, group, labels in example_groups(examples, data)
+    if kind not in ('time', 'history')  # these are always compared
+  }
+  slices = {}
+  for kind in kinds:
+    if kind not in groups:
+      raise unknown_name('kind of group', kind, groups)
+    group, labels = groups[kind]
+    for number, label in enumerate(labels):
+      slices[f'{kind}: {label}'] = group == number
+  if 'target' in kinds:
+    _, item = data.interactions()
+    slices['target: never in train'] = ~np.isin(examples.target, item)
+  return slices

@@ -99,3 +99,23 @@ def test_other_examples_are_refused(measured, tmp_path):
   results.write_result(tmp_path / 'other', result, arrays)
   with pytest.raises(GenrecError, match='on other examples than'):
     compare(run_dir=measured['own'], runs=[tmp_path / 'other'])
+
+
+def test_groups_of_targets_and_users_are_slices(run, measured):
+  rows = compare(run_dir=run.directory, groups=('target', 'activity'))
+  own = {row.slice: row for row in rows if row.name == 'model'}
+  sizes = {name: row.n for name, row in own.items()}
+  of_activity = [n for k, n in sizes.items() if k.startswith('activity: ')]
+  assert sum(of_activity) == sizes['all']
+  result, arrays = results.read_result(
+    run.directory, 'validation', 'sequential'
+  )
+  found = ranking.example_metrics(arrays['items_model'], arrays['target'], [10])
+  tail = result['groups']['target']['model']['ndcg@10']['groups']['tail']
+  assert own['target: tail'].n == tail['n']
+  assert own['target: tail'].mean == pytest.approx(tail['mean'])
+  assert own['all'].mean == pytest.approx(found['ndcg@10'].mean())
+  with pytest.raises(GenrecError, match="group 'taget'; expected .*activity"):
+    compare(run_dir=run.directory, groups='taget')
+  # A directory without a dataset has the other slices.
+  assert {row.slice for row in compare(run_dir=measured['own'])} < set(own)

@@ -152,7 +152,7 @@ def measure_groups(
       }
       for name, values in metrics.items()
     }
-    for kind, group, labels in _kinds(examples, data)
+    for kind, group, labels in example_groups(examples, data)
     if len(np.unique(group)) > 1
   }
 
@@ -194,7 +194,7 @@ class _Measures:
     return sums / max(1.0, sums.sum())
 
 
-def _kinds(
+def example_groups(
   examples: TokenExamples | SplitExamples, data: TrainData
 ) -> Iterator[tuple[str, np.ndarray, list[str]]]:
   """Yields the kinds of groups: a name, the group of each example, labels."""
