@@ -26,6 +26,7 @@ BESIDE = (
   'inspect_ids',
   'ledger',
   'measure_hallucination',
+  'measure_search',
   'serve',
 )
 COMMANDS = {

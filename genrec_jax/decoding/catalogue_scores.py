@@ -123,6 +123,46 @@ def make_mass_fn(model, trie: Trie, *, chunk_size: int = 256) -> Callable:
   return lambda params, batch: mass(params, trie, batch['encoder_input_tokens'])
 
 
+def make_scores_fn(
+  model,
+  trie: Trie,
+  *,
+  normalization: str = 'vocabulary',
+  chunk_size: int = 256,
+) -> Callable:
+  """Returns the jitted function from (params, batch) to `score_catalogue`.
+
+  Args:
+    model: has `start_decoding`, see models/encoder_decoder.py.
+    trie: the catalogue.
+    normalization: one of NORMALIZATIONS.
+    chunk_size: how many children are scored at once.
+  """
+  scores = functools.partial(
+    _scores, model=model, normalization=normalization, chunk_size=chunk_size
+  )
+  return lambda params, batch: scores(
+    params, trie, batch['encoder_input_tokens']
+  )
+
+
+@functools.partial(
+  jax.jit, static_argnames=('model', 'normalization', 'chunk_size')
+)
+def _scores(params, trie, inputs, *, model, normalization, chunk_size):
+  tokens_to_logits, cache = model.start_decoding(
+    params, {'encoder_input_tokens': inputs}
+  )
+  return score_catalogue(
+    trie,
+    tokens_to_logits,
+    cache,
+    len(inputs),
+    normalization=normalization,
+    chunk_size=chunk_size,
+  )
+
+
 @functools.partial(jax.jit, static_argnames=('model', 'chunk_size'))
 def _mass(params, trie, inputs, *, model, chunk_size):
   tokens_to_logits, cache = model.start_decoding(
