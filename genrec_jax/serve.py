@@ -44,6 +44,7 @@ def serve(
   checkpoint: str | int = 'best',
   batch_size: int = 64,
   num_widths: int = 4,
+  cache_blocks: bool | None = None,
   warm_up: bool = False,
 ) -> dict[str, Any]:
   """Lists the best items for each request, a JSON line for a JSON line.
@@ -74,11 +75,16 @@ def serve(
     checkpoint: 'best' (on validation), 'last' or a step.
     batch_size: the most requests that are computed at once.
     num_widths: input lengths that are compiled; 1 pads all to the longest.
-    warm_up: compile all shapes before the first request is read.
+    cache_blocks: keep what the encoder's first layers make of items and words
+      from request to request; by default where the model was trained for it
+      (gin/serving/block_local.gin).
+    warm_up: compile all shapes, and compute what is kept of the catalogue,
+      before the first request is read.
 
   Returns:
-    The summary: requests, errors, tokens asked and computed, shapes compiled,
-    seconds.
+    The summary: requests, errors, tokens asked and computed by the encoder's
+    upper layers, shapes compiled, seconds; where blocks are kept, also the
+    tokens that its first layers computed.
 
   Raises:
     GenrecError: if an artefact is missing or does not belong to the others, or
@@ -105,6 +111,7 @@ def serve(
     exclude_seen=exclude_seen,
     batch_size=batch_size,
     num_widths=num_widths,
+    cache_blocks=cache_blocks,
   )
   if warm_up:
     server.warm_up()
@@ -124,6 +131,8 @@ def serve(
       answers.flush()
   summary['seconds'] = round(time.perf_counter() - start, 3)
   summary['shapes'] = len(server.shapes)
+  if server.blocks is not None:
+    summary['block_tokens'] = server.blocks.computed
   print(_tell(summary), file=sys.stderr, flush=True)
   return summary
 
@@ -300,9 +309,15 @@ def _open(path: PathLike, mode: str, name: str) -> TextIO:
 def _tell(summary: dict[str, Any]) -> str:
   """Returns the summary as a sentence."""
   share = summary['tokens'] / max(1, summary['computed_tokens'])
+  kept = ''
+  if 'block_tokens' in summary:
+    kept = (
+      f' Its first layers computed {summary["block_tokens"]:,} tokens and took'
+      ' the others from the cache.'
+    )
   return (
     f'{summary["requests"]} requests, {summary["errors"]} of them errors, in'
     f' {summary["seconds"]:.1f} s. Of the {summary["computed_tokens"]:,} tokens'
     f' that the encoder computed {share:.0%} were asked, in'
-    f' {summary["shapes"]} shapes.'
+    f' {summary["shapes"]} shapes.{kept}'
   )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from genrec_jax.answering.items import check_scores
@@ -15,6 +16,7 @@ from genrec_jax.data.batch_plans import (
 )
 from genrec_jax.data.batches import suggest_buckets
 from genrec_jax.data.token_cache import Ragged, TokenCache, TokenExamples
+from genrec_jax.decoding.block_states import BlockStates
 from genrec_jax.decoding.examples import map_examples
 from genrec_jax.decoding.new_users import read_prompt
 from genrec_jax.decoding.recommend import (
@@ -25,6 +27,7 @@ from genrec_jax.decoding.recommend import (
 from genrec_jax.types import PAD_ID, GenrecError
 
 PARTS = ('validation', 'test')  # what says how long requests are
+BATCH_COST = 64  # of starting a program, in tokens
 ROOM_FOR_SEEN = 64  # one shape for all shorter histories
 
 
@@ -45,6 +48,14 @@ class Server:
     num_widths: input lengths that are compiled, chosen for the least padding of
       the run's own examples; 1 pads all to the longest.
     widths: those lengths themselves.
+    cache_blocks: keep what the encoder's first layers make of items and words
+      from request to request (decoding/block_states.py); by default where the
+      model has such layers.
+    block_room: of what is kept, blocks beside those of the catalogue's items.
+
+  Attributes:
+    blocks: what is kept; None where nothing is.
+    shapes: of inputs and of excluded items, that were computed so far.
 
   Raises:
     GenrecError: if the numbers are none that can be.
@@ -61,6 +72,8 @@ class Server:
     batch_size: int = 64,
     num_widths: int = 4,
     widths: Sequence[int] | None = None,
+    cache_blocks: bool | None = None,
+    block_room: int = 4096,
   ):
     for name, value in (('batch_size', batch_size), ('num_widths', num_widths)):
       if value < 1:
@@ -70,16 +83,28 @@ class Server:
     self.row_counts = tuple(
       sorted({run.rows(rows, rows) for rows in _powers(batch_size)})
     )
-    self._exclude_seen = exclude_seen
+    self._num_beams, self._exclude_seen = num_beams, exclude_seen
     self._recommend = make_recommend_fn(
       run.model, run.trie, num_beams=num_beams, normalization=normalization
     )
-    # Shapes of inputs and of excluded items that were computed.
     self.shapes: set[tuple[int, ...]] = set()
+    self.blocks: BlockStates | None = None
+    if cache_blocks is None:
+      cache_blocks = run.model.module.config.num_block_local_layers > 0
+    if cache_blocks:
+      self.blocks = make_block_states(run, room=block_room)
+      self._recommend = self.blocks.recommending(self._recommend)
 
   def plan(self, examples: TokenExamples) -> list[PlannedBatch]:
     """Returns the batches that `answer` computes for requests."""
-    return plan_batches(examples.inputs.lengths, self.widths, self.row_counts)
+    return plan_batches(
+      examples.inputs.lengths,
+      self.widths,
+      self.row_counts,
+      # A beam costs the decoder about what a token costs the encoder.
+      row_cost=self._num_beams,
+      batch_cost=BATCH_COST,
+    )
 
   def answer(self, examples: TokenExamples) -> Lists:
     """Returns the lists of requests, in their order.
@@ -91,7 +116,15 @@ class Server:
     return self._answer(examples, self.plan(examples))
 
   def warm_up(self) -> int:
-    """Compiles every shape; returns how many there are."""
+    """Compiles every shape, and returns how many there are.
+
+    Also computes what is kept of the catalogue's items, but where blocks are of
+    several.
+    """
+    config = self.run.model.module.config
+    if self.blocks is not None and config.items_per_block == 1:
+      with self.run.partitioned():
+        self.blocks.add_items(self.run.cache.item_tokens)
     for width in self.widths:
       for rows in self.row_counts:
         asked = Ragged.from_rows([np.full(width, PAD_ID)] * rows)
@@ -143,6 +176,24 @@ class Server:
         place=run.place,
       )
     return Lists(found.items, found.scores, found.tokens)
+
+
+def make_block_states(run: Run, *, room: int = 4096) -> BlockStates:
+  """Returns the place for the states of a run's items and some other blocks.
+
+  Raises:
+    GenrecError: if the model has no layers that see blocks alone.
+  """
+  sharding = None
+  if run.mesh is not None:
+    sharding = jax.sharding.NamedSharding(run.mesh, jax.P())
+  return BlockStates(
+    run.model,
+    run.params,
+    num_pages=len(run.cache.item_tokens) + room,
+    place=run.place,
+    sharding=sharding,
+  )
 
 
 def choose_widths(

@@ -14,4 +14,5 @@ text_audit   the same of texts
 token_cache  token arrays on disk, all that training needs
 mixtures     how often each task of several is trained on
 batches      length-bucketed, resumable batches of them
+batch_plans  which requests make a batch, in a few shapes
 """

@@ -23,6 +23,7 @@ The search:
   examples          a function of batches, over all examples
   t5x               the search as T5X's models call it
   recommend         model + trie -> one jitted function from a batch to lists
+  block_states      what the encoder's first layers make of items, kept
   cold_share        a share of each list for items that training never saw
   popularity_penalty lists corrected for popularity
   new_users         examples of users who are not in the data

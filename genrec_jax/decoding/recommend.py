@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from genrec_jax.decoding.trie import Trie
 from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.ids.item_ids import TokenLayout
 
+# What a search reads of a batch; the last two are of decoding/block_states.py.
+INPUTS = ('encoder_input_tokens', 'block_table', 'block_rows')
 # (params, batch, exclude [B, X], views, view [B]) -> BeamResult; the last three
 # may be left out.
 RecommendFn = Callable[..., BeamResult]
@@ -65,7 +67,8 @@ def make_recommend_fn(
 
   def recommend(params, batch, exclude=None, views=None, view=None):
     filters = {'exclude': exclude, 'views': views, 'view': view}
-    return search(params, trie, batch['encoder_input_tokens'], filters)
+    inputs = {name: batch[name] for name in INPUTS if name in batch}
+    return search(params, trie, inputs, filters)
 
   return recommend
 
@@ -76,24 +79,58 @@ def make_recommend_fn(
 def _search(
   params,
   trie,
-  encoder_input_tokens,
+  inputs,
   filters,
   *,
   model,
   num_beams,
   normalization,
 ) -> BeamResult:
-  tokens_to_logits, cache = model.start_decoding(
-    params, {'encoder_input_tokens': encoder_input_tokens}
-  )
+  features = {'encoder_input_tokens': inputs['encoder_input_tokens']}
+  if 'block_table' in inputs:
+    features['block_states'] = inputs['block_table'][inputs['block_rows']]
+  tokens_to_logits, cache = model.start_decoding(params, features)
   return beam_search(
     trie,
     tokens_to_logits,
     cache,
-    encoder_input_tokens.shape[0],
+    inputs['encoder_input_tokens'].shape[0],
     num_beams,
     normalization=normalization,
     **filters,
+  )
+
+
+def lower_search(
+  model,
+  params,
+  trie: Trie,
+  inputs: Mapping[str, Any],
+  *,
+  exclude=None,
+  num_beams: int,
+  normalization: str = 'vocabulary',
+) -> jax.stages.Lowered:
+  """Returns the program of `make_recommend_fn`'s function, to be looked at.
+
+  Args:
+    model: the model class.
+    params: its parameters, or their shapes.
+    trie: the catalogue.
+    inputs: of INPUTS, arrays or their shapes.
+    exclude: int32 [B, X], or its shape.
+    num_beams: K.
+    normalization: what a score is.
+  """
+  filters = {'exclude': exclude, 'views': None, 'view': None}
+  return _search.lower(
+    params,
+    trie,
+    inputs,
+    filters,
+    model=model,
+    num_beams=num_beams,
+    normalization=normalization,
   )
 
 

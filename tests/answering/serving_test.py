@@ -1,5 +1,7 @@
 """A server: the same answers whatever is asked beside, in few shapes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,9 @@ from genrec_jax.decoding.recommend import (
   recommend_examples,
   take_examples,
 )
+from genrec_jax.models.encoder_decoder import EncoderDecoder
+from genrec_jax.models.transformer import Transformer
+from genrec_jax.train import item_token_ranges
 from genrec_jax.types import GenrecError
 
 BEAMS = 8
@@ -81,3 +86,30 @@ def test_numbers_that_cannot_be_are_refused(run):
   for settings in ({'batch_size': 0}, {'num_widths': 0}):
     with pytest.raises(GenrecError, match='=0; expected at least 1'):
       Server(run, 'sequential', num_beams=BEAMS, **settings)
+
+
+@pytest.mark.parametrize('items_per_block', [1, 2])
+def test_what_is_kept_of_blocks_gives_the_same_answers(
+  run, requests, items_per_block
+):
+  """With the parameters of the run, though it was trained to see all."""
+  config = dataclasses.replace(
+    run.model.module.config,
+    num_block_local_layers=1,
+    item_token_ranges=item_token_ranges(run_dir=run.directory),
+    items_per_block=items_per_block,
+  )
+  run = dataclasses.replace(run, model=EncoderDecoder(Transformer(config)))
+  settings = {'num_beams': BEAMS, 'batch_size': 4, 'widths': (32,)}
+  keeping = Server(run, 'sequential', **settings)
+  plain = Server(run, 'sequential', cache_blocks=False, **settings)
+  assert plain.blocks is None
+  expected = plain.answer(requests)
+  for time in range(2):
+    answers = keeping.answer(requests)
+    np.testing.assert_array_equal(answers.items, expected.items)
+    np.testing.assert_allclose(answers.scores, expected.scores, rtol=1e-5)
+    if time == 0:
+      computed = keeping.blocks.computed
+      assert 0 < computed <= requests.inputs.lengths.sum()
+  assert keeping.blocks.computed == computed
