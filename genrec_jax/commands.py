@@ -25,6 +25,7 @@ BESIDE = (
   'export',
   'inspect_ids',
   'ledger',
+  'measure_cost',
   'measure_hallucination',
   'measure_search',
   'serve',

@@ -15,5 +15,7 @@ replies    turns of dialogues that may name items
 task       the one place that decides by the kind of a task's answer
 baselines  simple recommenders, fitted and measured without a checkpoint
 tuning     their hyper-parameters, chosen on validation
+cost       time, memory and operations of lists, of a model and of baselines
+timing     seconds of calls, of several sides that take turns
 watching   cheap measures of all tasks during training
 """

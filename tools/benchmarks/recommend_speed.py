@@ -18,6 +18,7 @@ On Linux set GLIBC_TUNABLES=glibc.malloc.hugetlb=1, as tools/quickstart.sh does.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -41,6 +42,7 @@ from genrec_jax.decoding.beam_search import beam_search, reorder_cache
 from genrec_jax.decoding.recommend import make_recommend_fn
 from genrec_jax.decoding.trie_builder import build_trie
 from genrec_jax.evaluation.results import describe_code
+from genrec_jax.measuring.timing import take_turns, time_calls
 from genrec_jax.training import partitioning
 from genrec_jax.types import GenrecError
 
@@ -73,15 +75,12 @@ def make_batches(
 
 def run_ours(recommend, params, batches) -> list[tuple[float, float]]:
   """Returns the seconds of each batch, on the clock and of CPU time."""
-  seconds = []
-  for tokens in batches:
-    start = time.perf_counter(), time.process_time()
+
+  def answer(tokens):
     found = recommend(params, {'encoder_input_tokens': tokens})
     np.asarray(found.items), np.asarray(found.scores)
-    seconds.append(
-      (time.perf_counter() - start[0], time.process_time() - start[1])
-    )
-  return seconds
+
+  return time_calls([functools.partial(answer, batch) for batch in batches])
 
 
 def compare(items, scores, other_items, other_scores) -> tuple[float, float]:
@@ -195,10 +194,8 @@ def time_pieces(model, trie, item_tokens, params, tokens, num_beams):
 def measure(recommend, params, batches, num_beams, rounds, hugging_face):
   """Returns rates and latencies of both sides, which take turns.
 
-  A rate is the median over rounds, a ratio the median of the rounds' ratios.
-  Where other work on the machine disturbs, "at best" takes the shortest time
-  of each batch among the rounds, and CPU time counts no waiting (but threads
-  that spin while they wait: compare it on one core, under `taskset -c 0`).
+  A rate is the median over rounds, a ratio the median of the rounds' ratios;
+  what "at best" and CPU time are, `Timing` says.
   """
   sides = {'ours': lambda: run_ours(recommend, params, batches)}
   if hugging_face is not None:
@@ -207,29 +204,23 @@ def measure(recommend, params, batches, num_beams, rounds, hugging_face):
     sides['HF without callback'] = lambda: hugging_face.run(
       paths, num_beams, constrained=False
     )
-  for side in sides.values():
-    side()  # Compiles, and warms up.
-  seconds = {name: [] for name in sides}
-  for _ in range(rounds):
-    for name, side in sides.items():
-      seconds[name].append(side())
-  rate, best, cpu, result = {}, {}, {}, {}
-  for name in sides:
-    times, cpu_times = np.moveaxis(seconds[name], -1, 0)  # [rounds, batches]
-    rate[name] = len(batches[0]) / times.mean(axis=1)
-    best[name] = len(batches[0]) / times.min(axis=0).mean()
-    cpu[name] = cpu_times.min(axis=0).mean() / len(batches[0])
+  found = take_turns(sides, requests=len(batches[0]), rounds=rounds)
+  result = {}
+  for name, timing in found.items():
+    told = timing.describe()
     result |= {
-      f'{name}, requests/s': float(np.median(rate[name])),
-      f'{name}, at best': float(best[name]),
-      f'{name}, CPU ms a request': float(1e3 * cpu[name]),
-      f'{name}, p50 ms': float(1e3 * np.percentile(times, 50)),
-      f'{name}, p95 ms': float(1e3 * np.percentile(times, 95)),
+      f'{name}, requests/s': told['requests_per_second'],
+      f'{name}, at best': told['requests_per_second_at_best'],
+      f'{name}, CPU ms a request': told['cpu_ms_per_request'],
+      f'{name}, p50 ms': told['p50_ms'],
+      f'{name}, p95 ms': told['p95_ms'],
     }
+  ours = found['ours']
   for name in [*sides][1:]:
-    result[f'ours / {name}'] = float(np.median(rate['ours'] / rate[name]))
-    result[f'ours / {name}, at best'] = float(best['ours'] / best[name])
-    result[f'ours / {name}, of CPU time'] = float(cpu[name] / cpu['ours'])
+    other = found[name]
+    result[f'ours / {name}'] = float(np.median(ours.rates / other.rates))
+    result[f'ours / {name}, at best'] = ours.best_rate / other.best_rate
+    result[f'ours / {name}, of CPU time'] = other.cpu_ms / ours.cpu_ms
   return result
 
 
