@@ -86,6 +86,17 @@ def runs(save_shop, tmp_path_factory):
   result['metrics']['model']['all'][PLANTED] = 0.5
   rewrite(odd, result, arrays)
 
+  beauty = directory / 'beauty'
+  for name in ('evaluation/test', 'dataset'):
+    shutil.copytree(whole / name, beauty / name)
+  result, arrays = results.read_result(beauty, 'test', 'sequential')
+  result['fingerprints'] = {**result['fingerprints'], 'dataset': 'b' * 64}
+  rewrite(beauty, result, arrays)
+  manifest = beauty / 'dataset' / 'manifest.json'
+  facts = json.loads(manifest.read_text())
+  facts |= {'name': 'amazon_beauty', 'fingerprint': 'b' * 64}
+  manifest.write_text(json.dumps(facts))
+
   bare = directory / 'bare'
   (bare / 'evaluation' / 'validation').mkdir(parents=True)
   (bare / 'evaluation' / 'validation' / 'rating.json').write_text('{"cut')
@@ -274,22 +285,24 @@ def test_intervals_are_those_of_significance(runs, page):
 
 def test_only_what_is_of_the_same_stands_in_one_table(runs):
   found = Ledger(run_records.read_runs([runs]), metric='mrr', **DRAWN)
+  letters = {name['dataset']: name['letter'] for name in found.data.values()}
   tables = {
     (group.data, group.task, group.part): found.table(group)
     for group in found.groups
   }
+  own = read(runs / 'whole')[0]['fingerprints']['dataset'][:8]
   models = {
     key: [row['run'] for row in table['rows'] if row['model']]
     for key, table in tables.items()
   }
-  assert models['A', 'sequential', 'validation'] in (
+  assert models[letters[own], 'sequential', 'validation'] in (
     ['better', 'whole'],
     ['whole', 'better'],
   )
   # Of another dataset, as its result says, whatever its lists are.
-  assert models['B', 'sequential', 'validation'] == [ODD]
+  assert models[letters['f' * 8], 'sequential', 'validation'] == [ODD]
   # A floor that two runs measured alike stands once, and says so.
-  rows = tables['A', 'sequential', 'validation']['rows']
+  rows = tables[letters[own], 'sequential', 'validation']['rows']
   (popular,) = (row for row in rows if row['method'] == 'popularity')
   assert {popular['run'], *popular['also']} == {'whole', 'better'}
   # Baselines stand with the model of the same examples.
@@ -297,7 +310,7 @@ def test_only_what_is_of_the_same_stands_in_one_table(runs):
 
 
 def test_several_data_in_the_table_of_results_are_said(text, runs, tmp_path):
-  assert 'holds results on 2 pairs of dataset and split' in text
+  assert 'holds results on 3 pairs of dataset and split' in text
   alone = ledger(run_dir=runs / 'whole', **DRAWN).read_text()
   assert 'pairs of dataset and split, lettered' not in alone
 
@@ -487,6 +500,20 @@ def test_each_point_in_which_a_protocol_differs_is_named(changes, point):
   theirs = published.read_references('amazon_beauty')['protocol']
   found = published.differences(of_beauty(**changes), theirs)
   assert found == ([] if point is None else [point])
+
+
+def test_published_rows_stand_beside_ours(runs, page):
+  theirs = {
+    cells[0]: cells for cells in page.cells() if cells[-1].startswith('Rajput')
+  }
+  assert theirs['TIGER'][1:6] == ['0.0454', '0.0321', '0.0648', '0.0384', '=']
+  result, _ = results.read_result(runs / 'beauty', 'test', 'sequential')
+  (ours,) = (
+    cells for cells in page.cells() if cells[-1] == 'measured here, beauty'
+  )
+  value = result['metrics']['model']['all']['recall@10']
+  assert ours[0] == 'beauty' and ours[3] == f'{value:.4f}'
+  assert ours[5].startswith('≠ users: 40 here, 22,363 published')
 
 
 def test_published_rows_say_what_they_have_otherwise():

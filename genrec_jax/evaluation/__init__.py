@@ -13,7 +13,8 @@ sentiment      do texts contradict the rating
 bias           what lists show of the catalogue, and whom they favour
 beyond_accuracy novelty, diversity, serendipity, personalisation
 fairness       metrics by group of users, and how far groups are apart
-significance   how sure a difference is
+significance   how sure a difference or a mean is
+intervals      the same of a stored result, from the answers beside it
 results        numbers on disk, with everything that made them
 
 Top-N and sequential recommendation are measured by `ranking`, rating prediction

@@ -1,11 +1,18 @@
-"""What a person looks at after a run.
+"""What a person looks at after a run, or several.
 
-figures         the pictures: curves, the ID space, what codes tell
-page            the self-contained HTML pages that hold them
+page            the self-contained HTML pages, with one stylesheet
+charts          pictures as SVG: lines, means with intervals
+figures         pictures that one points into, with Plotly: maps of IDs
+training_curves how training went
 task_sections   the measures of each task beside its floors
 bias_section    what accuracy hides
 hallucination_section what answers say that is not so
 hallucination_tables  its tables, for a terminal too
 worked_examples what a model answers to requests, for its page
 lookup          the items of a prefix, and those like an item
+
+run_records     the ledger: what runs hold, and what they lack
+ledger_tables   what of them may be compared, with intervals
+published       published rows, and where the protocols differ
+ledger_page     the page of all that
 """

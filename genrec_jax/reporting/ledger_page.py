@@ -29,6 +29,7 @@ def render(ledger: Ledger, *, title: str, num_examples: int) -> str:
     num_examples: worked examples shown of each task and run.
   """
   rows = list(ledger.rows())
+  groups = [_group(ledger, group) for group in ledger.groups]
   context = {
     'title': title,
     'subtitle': (
@@ -38,7 +39,9 @@ def render(ledger: Ledger, *, title: str, num_examples: int) -> str:
     'rows': rows,
     'choices': _choices(rows),
     'data': [*ledger.data.values()],
-    'groups': [_group(ledger, group) for group in ledger.groups],
+    'groups': groups,
+    # The pictures of one group are open, as there may be many.
+    'opened': next((g['key'] for g in groups if g['slice_figures']), None),
     'curves': list(_curves(ledger)),
     'comparisons': list(_comparisons(ledger)),
     'published': list(_published(ledger)),

@@ -229,7 +229,9 @@ class Ledger:
           continue
         told = (name, tuple(values.get(column) for column in columns))
         if name != 'model' and told in known:
-          known[told]['also'].append(member.run)
+          first = known[told]
+          if member.run not in (first['run'], *first['also']):
+            first['also'].append(member.run)
           continue
         row = {
           'run': member.run,
@@ -323,4 +325,5 @@ def _ids_method(run: RunRecord, fingerprint: str | None) -> str:
 
 def _settings(result: Mapping[str, Any]) -> str:
   settings = result.get('made_from', {}).get('settings') or {}
-  return ', '.join(f'{k} {v}' for k, v in settings.items())
+  told = (f'{k} {v}' for k, v in settings.items() if v is not None)
+  return ', '.join(told)
