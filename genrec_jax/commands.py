@@ -16,7 +16,8 @@ PIPELINE = (
   'recommend',
   'report',
 )
-TOGETHER = ('train', 'evaluate', 'recommend')  # what several processes share
+# What several processes share.
+TOGETHER = ('train', 'evaluate', 'recommend', 'counterfactual')
 BESIDE = (
   'add_items',
   'compare',
@@ -34,6 +35,7 @@ COMMANDS = {
   **{name: f'genrec_jax.{name}' for name in (*PIPELINE, *BESIDE)},
   # No module can be named `import` or `try`, and baselines/ is a room.
   'baselines': 'genrec_jax.measure_baselines',
+  'counterfactual': 'genrec_jax.measure_counterfactuals',
   'import': 'genrec_jax.import_model',
   'try': 'genrec_jax.try_model',
 }

@@ -17,6 +17,7 @@ from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluation import results
 from genrec_jax.ids.item_ids import ItemIds
+from genrec_jax.measuring import changes
 from genrec_jax.measuring.items import group_turns
 from genrec_jax.measuring.watching import LOG_LIKELIHOOD
 from genrec_jax.training import writers
@@ -50,6 +51,7 @@ def report(
   from genrec_jax.reporting import (
     bias_section,
     calibration_section,
+    counterfactual_section,
     figures,
     hallucination_section,
     page,
@@ -73,7 +75,12 @@ def report(
         'invented': hallucination_section.hallucination_section(shown[0]),
         'more': [
           part
-          for part in (calibration_section.calibration_section(shown[0]),)
+          for part in (
+            calibration_section.calibration_section(shown[0]),
+            counterfactual_section.counterfactual_section(
+              _changes(run_dir, cache, shown[0])
+            ),
+          )
           if part is not None
         ],
       }
@@ -179,6 +186,16 @@ def _outdated(cache: TokenCache, evaluated: Mapping[str, Any]) -> list[str]:
     f'Measured with other tokens than the run has now: {", ".join(named)}; run'
     ' `genrec evaluate` again.'
   ]
+
+
+def _changes(
+  run_dir: pathlib.Path, cache: TokenCache, result: Mapping[str, Any]
+) -> dict[str, Any] | None:
+  """Returns what changed prompts changed; None if these tokens have none."""
+  found = changes.read_result(run_dir, result['split'], result['task'])
+  if found is None or found['fingerprints']['tokens'] != cache.fingerprint:
+    return None
+  return found
 
 
 def _published(run_dir: pathlib.Path) -> list[dict[str, Any]]:
