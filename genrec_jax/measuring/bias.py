@@ -18,9 +18,10 @@ from jaxtyping import Bool, Int, Int32, Integer
 
 from genrec_jax.baselines import protocol
 from genrec_jax.data import splits
-from genrec_jax.data.attributes import read_attributes
+from genrec_jax.data.attributes import Attributes, read_attributes
 from genrec_jax.data.token_cache import Ragged, TokenExamples
 from genrec_jax.evaluation import beyond_accuracy, bias, fairness, ranking
+from genrec_jax.measuring.exposure import measure_exposure
 from genrec_jax.measuring.train_data import TrainData
 
 MOST_PLACES = 10
@@ -66,8 +67,8 @@ def measure_bias(
   Returns:
     JSON values: `k` places, up to MOST_PLACES; `rows`, by method and name, and
     one of the targets, where the length of lists does not matter; the `shares`
-    of POPULARITY_GROUPS in the exposure, train interactions and items; and
-    `lorenz`, the curves of exposure.
+    of POPULARITY_GROUPS in the exposure, train interactions and items;
+    `exposure`, of groups of items against merit; and `lorenz`, the curves.
   """
   user, item = data.interactions()
   num_items = data.dataset.num_items
@@ -86,7 +87,8 @@ def measure_bias(
     shape=(num_items, data.dataset.num_users),
   )
   vectors.data[:] = 1  # however often
-  attributes = _attribute_matrix(data.dataset.items)
+  known = _read_attributes(data.dataset.items)
+  attributes = None if known is None else _attribute_matrix(known)
   rank = protocol.rank_by_popularity(item, num_items, seed=0)
   expected = _most_popular(np.argsort(rank), examples.history, k, exclude_seen)
   found, shares, curves = {}, {}, {}
@@ -119,7 +121,19 @@ def measure_bias(
     'train interactions': of_all['interactions'],
     'items': of_all['items'],
   }
-  return {'k': k, 'rows': found, 'shares': shares, 'lorenz': curves}
+  return {
+    'k': k,
+    'rows': found,
+    'shares': shares,
+    'exposure': measure_exposure(
+      {name: items[:, :k] for name, items in rows.items()},
+      examples.target,
+      examples.user,
+      groups,
+      known,
+    ),
+    'lorenz': curves,
+  }
 
 
 def measure_groups(
@@ -243,11 +257,15 @@ def _is_scalar(kind: pa.DataType) -> bool:
   )
 
 
-def _attribute_matrix(items: pa.Table) -> scipy.sparse.csr_array | None:
-  """Returns [N, A], 1 where an item has an attribute; None where none has."""
+def _read_attributes(items: pa.Table) -> Attributes | None:
+  """Returns the attributes of items; None where none has one."""
   if not any(map(any, items['attributes'].to_pylist())):
     return None
-  attributes = read_attributes(items, min_items=1)
+  return read_attributes(items, min_items=1)
+
+
+def _attribute_matrix(attributes: Attributes) -> scipy.sparse.csr_array:
+  """Returns [N, A], 1 where an item has an attribute."""
   rows = attributes.of_item
   return scipy.sparse.csr_array(
     (np.ones(len(rows.values)), rows.values, rows.offsets),

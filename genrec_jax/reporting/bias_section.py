@@ -45,6 +45,7 @@ _KINDS = {
   'target': 'popularity of the target',
   'time': 'time of the target: later than the item before it, or tied with it',
 }
+_MOST_GROUPS = 8  # columns of a table of exposure
 _GROUP_COLUMNS = {
   'lowest': None,
   'highest': None,
@@ -97,6 +98,11 @@ def bias_section(
       measured['shares'],
       models,
     ),
+  ]
+  # Results of older versions have no exposure.
+  tables += [
+    _exposure_table(kind, found, models)
+    for kind, found in measured.get('exposure', {}).items()
   ]
   figures = [lorenz_curves(measured['lorenz'])]
   if result.get('groups'):
@@ -177,6 +183,35 @@ def _group_table(
     list(_GROUP_COLUMNS),
     rows,
     head='groups by',
+  )
+
+
+def _exposure_table(
+  kind: str, found: Mapping[str, Any], models: Sequence[str]
+) -> dict[str, Any]:
+  """Returns the ratios of groups of items by method, those with most first."""
+  merit = found['merit']
+  labels = sorted(merit, key=lambda label: -merit[label]['n'])[:_MOST_GROUPS]
+  return _table(
+    f'What is shown for its merit: by {kind}',
+    'The share of the exposure that a group of items has, places discounted by'
+    ' log2(1 + rank), by its share of the targets (beside its name): 1 is in'
+    ' proportion. DTR: the highest by the lowest ratio of groups with enough'
+    ' targets; apart: total variation of exposure and targets.',
+    [
+      'DTR',
+      'apart',
+      *(f'{label} ({merit[label]["share"]:.1%})' for label in labels),
+    ],
+    {
+      name: [
+        of_row['dtr'],
+        of_row['total_variation'],
+        *(of_row['groups'][label]['ratio'] for label in labels),
+      ]
+      for name, of_row in found['rows'].items()
+    },
+    models,
   )
 
 
