@@ -72,8 +72,9 @@ def tokenize(
     user_attributes: the columns of the users table that templates with
       {user_attributes} show (--templates=attributes
       --user_attributes=gender,age); see docs/fairness.md.
-    attribute_dropout: the share of train examples in which each of them is
-      written as unknown, so that a model can be asked with one hidden.
+    attribute_dropout: the share of train examples in which all of them are
+      written as unknown, and in the others each by itself, so that a model can
+      be asked with some hidden.
     seed: of the templates and candidates.
     task_files: Python files that define tasks of your own.
 

@@ -49,9 +49,12 @@ class UserAttributes:
     return Ragged(found.reshape(-1), np.arange(len(found) + 1) * found.shape[1])
 
   def phrases(self) -> list[list[str]]:
-    """Returns how each value is said, by column; the unknown one first."""
+    """Returns how each value is said, by column; the unknown one first.
+
+    A blank stands before each, as phrases follow each other.
+    """
     return [
-      [f'{column.replace("_", " ")} {value}' for value in (UNKNOWN, *values)]
+      [f' {column.replace("_", " ")} {value}' for value in (UNKNOWN, *values)]
       for column, values in zip(self.columns, self.values)
     ]
 

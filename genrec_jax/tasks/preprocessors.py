@@ -106,8 +106,9 @@ def offer_item(*, num_items: int) -> Preprocessor:
 def hide_attributes(share: float) -> Preprocessor:
   """Returns a preprocessor that hides attributes of users in training.
 
-  Each by itself, in this share of the examples: so that a model has learnt
-  what an unknown one means, and can be asked with one hidden.
+  All of them in this share of the examples, and in the others each by itself
+  in the same share: so that a model has learnt what an unknown one means, and
+  can be asked with one or all hidden.
   """
   if not 0 <= share <= 1:
     raise GenrecError(
@@ -120,8 +121,9 @@ def hide_attributes(share: float) -> Preprocessor:
     seed = tf.random.experimental.stateless_fold_in(
       _example_seed(example, seed), -3
     )
-    drawn = tf.random.stateless_uniform(tf.shape(values), seed)
-    hidden = (drawn < share) & example['train']
+    # The first is for all of them.
+    drawn = tf.random.stateless_uniform([tf.size(values) + 1], seed) < share
+    hidden = (drawn[:1] | drawn[1:]) & example['train']
     return {**example, USER_ATTRIBUTES: tf.where(hidden, NO_VALUE, values)}
 
   return hide

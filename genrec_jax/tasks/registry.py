@@ -214,7 +214,7 @@ def make_task(
       those that show what is retrieved.
     wanted: the column of the items that {wanted} is drawn from.
     user_attributes: the columns of the users that {user_attributes} shows.
-    attribute_dropout: the share of train examples in which each is hidden.
+    attribute_dropout: the share of train examples that hide them, all or one.
 
   Raises:
     GenrecError: if templates show what was not retrieved, or a setting is out

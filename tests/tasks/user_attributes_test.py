@@ -93,8 +93,8 @@ def test_a_prompt_says_what_its_user_is(run_dir):
     inputs = examples.inputs[row]
     told = say(cache, inputs[inputs < text_tokens])
     sex, town = (users[name][int(user)].as_py() for name in COLUMNS)
-    expected = f'sex {sex or UNKNOWN}home town {town or UNKNOWN}'
-    assert told == f'User:{expected}History:What comes next?'
+    expected = f'sex {sex or UNKNOWN} home town {town or UNKNOWN}'
+    assert told == f'User: {expected}History:What comes next?'
   assert attributes.values == (('F', 'M'), tuple(sorted(TOWNS[:3])))
   assert (attributes.of(np.array([-1])) == NO_VALUE).all()
 
@@ -132,7 +132,7 @@ def test_another_order_says_the_same(run_dir):
   sex, town = (known(run_dir).name(c, v) for c, v in enumerate(values[row]))
   text = turned.inputs[row]
   text = text[text < cache.layout['num_text_tokens']]
-  assert f'User:home town {town}sex {sex}History' in say(cache, text)
+  assert f'User: home town {town} sex {sex}History' in say(cache, text)
   assert sorted(text) == sorted(
     t for t in examples.inputs[row] if t < cache.layout['num_text_tokens']
   )
@@ -150,7 +150,8 @@ def test_training_hides_a_share_and_evaluation_nothing(write_run):
     told = [bytes(examples.inputs[row].astype(np.int32)) for row in rows]
     return np.mean([bytes(np.array(unknown, np.int32)) in t for t in told])
 
-  assert share_hidden('train') == pytest.approx(0.5, abs=0.08)
+  # Half of the examples hide everything, half of the others this one.
+  assert share_hidden('train') == pytest.approx(0.75, abs=0.08)
   assert share_hidden('validation') == share_hidden('test') == 0
 
 
@@ -165,7 +166,7 @@ def test_who_is_new_is_unknown(run_dir):
   examples = new_user_examples(cache, 'sequential', [rows])
   np.testing.assert_array_equal(examples.inputs[0], asked.examples.inputs[0])
   told = [t for t in examples.inputs[0] if t < cache.layout['num_text_tokens']]
-  assert f'sex {UNKNOWN}home town {UNKNOWN}' in say(cache, told)
+  assert f' sex {UNKNOWN} home town {UNKNOWN}' in say(cache, told)
 
 
 def test_a_request_says_what_its_user_is(run_dir):
