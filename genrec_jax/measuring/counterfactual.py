@@ -10,6 +10,7 @@ the attribute biases; where accuracy is lost with it, it personalises.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -105,7 +106,13 @@ class Counterfactuals:
         self._run, examples, changed, batch_size=self._settings.batch_size
       )
     else:
-      measures = self._compare_choices(arm.rows, answers)
+      measures = compare_choices(
+        self.answers[arm.rows],
+        answers,
+        self._truth[arm.rows],
+        self._facts.values,
+        kind=self._facts.kind,
+      )
     return Changes(arm, measures)
 
   def _answer(self, examples: TokenExamples) -> np.ndarray:
@@ -178,25 +185,35 @@ class Counterfactuals:
       return {'error': np.abs(expected - self._truth)}
     return {'log_loss': _log_loss(expected, self._truth)}
 
-  def _compare_choices(
-    self, rows: Int[np.ndarray, 'R'], answers: Float[np.ndarray, 'R C']
-  ) -> dict[str, Float[np.ndarray, 'R']]:
-    """Returns how far probabilities of choices are apart, and what is lost."""
-    before, truth = self.answers[rows], self._truth[rows]
-    values = np.array(self._facts.values)
-    expected = [one @ values for one in (before, answers)]
-    measures = {
-      'change': np.abs(expected[1] - expected[0]),
-      'choices': np.abs(answers - before).sum(axis=1) / 2,
-      'changed': (answers.argmax(axis=1) != before.argmax(axis=1)).astype(
-        float
-      ),
-    }
-    if self._facts.kind == 'rating':
-      errors = [np.abs(one - truth) for one in expected]
-      return measures | {'error_rise': errors[1] - errors[0]}
-    losses = [_log_loss(one, truth) for one in expected]
-    return measures | {'log_loss_rise': losses[1] - losses[0]}
+
+def compare_choices(
+  before: Float[np.ndarray, 'R C'],
+  after: Float[np.ndarray, 'R C'],
+  truth: Float[np.ndarray, 'R'],
+  values: Sequence[float],
+  *,
+  kind: str,
+) -> dict[str, Float[np.ndarray, 'R']]:
+  """Returns how far probabilities of choices are apart, and what is lost.
+
+  Args:
+    before: of each choice, after the true prompt.
+    after: the same after another.
+    truth: the value of the true answer.
+    values: of the choices.
+    kind: 'rating' or 'yes_no'; of the latter yes has the value 1.
+  """
+  expected = [one @ np.array(values) for one in (before, after)]
+  measures = {
+    'change': np.abs(expected[1] - expected[0]),
+    'choices': np.abs(after - before).sum(axis=1) / 2,
+    'changed': (after.argmax(axis=1) != before.argmax(axis=1)).astype(float),
+  }
+  if kind == 'rating':
+    errors = [np.abs(one - truth) for one in expected]
+    return measures | {'error_rise': errors[1] - errors[0]}
+  losses = [_log_loss(one, truth) for one in expected]
+  return measures | {'log_loss_rise': losses[1] - losses[0]}
 
 
 def _log_loss(yes, truth) -> Float[np.ndarray, 'E']:

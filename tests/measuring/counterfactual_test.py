@@ -26,7 +26,7 @@ from genrec_jax.evaluation import counterfactual as distances
 from genrec_jax.evaluation import ranking
 from genrec_jax.ids.item_ids import TokenLayout
 from genrec_jax.measure_counterfactuals import measure_counterfactuals
-from genrec_jax.measuring import changes
+from genrec_jax.measuring import changes, counterfactual
 from genrec_jax.measuring.arms import make_arms
 from genrec_jax.models.encoder_decoder import EncoderDecoder
 from genrec_jax.models.transformer import T5Config, Transformer
@@ -361,6 +361,27 @@ def test_the_test_part_is_logged(run_dir, capsys):
   )
   assert 'look 1 of this run' in capsys.readouterr().out
   assert (run_dir / changes.FOLDER / 'test_log.jsonl').exists()
+
+
+def test_choices_by_hand():
+  before = np.array([[0.5, 0.5], [0.9, 0.1]])
+  after = np.array([[0.25, 0.75], [0.9, 0.1]])
+  settings = {'truth': np.array([1.0, 0]), 'values': [0.0, 1.0]}
+  found = counterfactual.compare_choices(
+    before, after, kind='yes_no', **settings
+  )
+  assert found['change'].tolist() == found['choices'].tolist() == [0.25, 0]
+  assert found['changed'].tolist() == [1, 0]
+  assert found['log_loss_rise'] == pytest.approx([np.log(0.5 / 0.75), 0])
+  found = counterfactual.compare_choices(
+    before,
+    after,
+    np.array([1.0, 5.0]),
+    [1.0, 5.0],
+    kind='rating',
+  )
+  assert found['change'].tolist() == [1, 0]
+  assert found['error_rise'].tolist() == [1, 0]
 
 
 def test_the_picture_has_a_point_for_each_arm_and_group(measured):

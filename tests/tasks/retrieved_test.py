@@ -148,7 +148,7 @@ def test_retrieved_items_are_those_of_the_room(run_dir):
 
 def test_templates_with_such_slots_are_taken_on_request_alone(run_dir):
   for task, definition in definitions.BUILTIN.items():
-    optional = (*prompts.RETRIEVED, prompts.WANTED)
+    optional = (*prompts.RETRIEVED, prompts.WANTED, prompts.USER_ATTRIBUTES)
     chosen = prompts.choose_templates(definition.templates, None)
     assert not any(prompts.uses(template, optional) for template in chosen)
     retrieving = prompts.choose_templates(
