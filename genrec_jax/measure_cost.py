@@ -179,7 +179,7 @@ def fit_methods(
       if name == 'multi_stage'
     )
     method = measuring.chosen(run_dir, Method(name, {}, parts), data)
-    baseline = method.make(seed=seed, exclude_seen=exclude_seen)
+    baseline = method.in_run(run_dir).make(seed=seed, exclude_seen=exclude_seen)
     ((seconds, _),) = time_calls(
       [
         functools.partial(
