@@ -81,8 +81,12 @@ def read_flag(command: str, function: Callable[..., Any], name: str, text: str):
     value = ast.literal_eval(text)
   except (ValueError, SyntaxError):
     value = text
-  # A directory may be called 2024, and a list may be given its one entry.
-  for other in (text, (value,), (text,)):
+  # A directory may be called 2024, and a list may be given as A,B or, its one
+  # entry, as A; what has blanks, too, is one: "Home, Kitchen".
+  others = [text, (value,), (text,)]
+  if re.fullmatch(r'[^\s,]+(,[^\s,]+)+', text):
+    others.insert(1, tuple(text.split(',')))
+  for other in others:
     if not fits(value, hint) and fits(other, hint):
       value = other
   check(f'--{name}', value, hint)

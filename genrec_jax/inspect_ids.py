@@ -205,7 +205,7 @@ def _table(title, note, columns, rows):
 def _page(directory, catalogue, result, tables, max_map_items, seed):
   """Returns the report as HTML."""
   # Late: the report's libraries are an extra.
-  from genrec_jax.reporting import figures, page
+  from genrec_jax.reporting import charts, figures, page
 
   ids = catalogue.ids
   vectors, source = ids.vectors, 'the vectors that the ids were made from'
@@ -223,24 +223,24 @@ def _page(directory, catalogue, result, tables, max_map_items, seed):
   generator = np.random.default_rng(seed)
   shown = np.sort(generator.permutation(ids.num_items)[:max_map_items])
   control = ids.codes[generator.permutation(ids.num_items)]
+  places = figures.plane(vectors[shown], seed=seed)
+  names = [catalogue.names[row] for row in shown]
   return page.render(
     {
       'title': f'The ids of {directory.resolve().name}',
       'subtitle': build_ids.describe(ids).split('\n')[0],
       'tables': tables,
-      'control_figure': figures.beside_control(tables),
-      'map_figure': figures.id_space(
-        figures.plane(vectors[shown], seed=seed),
-        ids.codes[shown],
-        [catalogue.names[row] for row in shown],
-        control=control[shown],
-      ),
+      'control_figures': charts.beside_control(tables),
+      'map_figures': [
+        figures.id_space(places, codes[shown], names, title)
+        for title, codes in (('ids', ids.codes), ('shuffled ids', control))
+      ],
       'map_note': (
         f'{len(shown):,} of {ids.num_items:,} items, laid out by t-SNE of'
         f' {source}.'
       ),
       'levels': result['levels'],
-      'use_figure': figures.level_use(ids.codes),
+      'use_figure': charts.level_use(ids.codes),
       'prefixes': result['prefixes'],
       'notes': result['notes'],
       'facts': [

@@ -61,6 +61,8 @@ def test_a_flag_is_read_as_what_its_argument_takes():
   assert read('top_k', '5') == 5
   assert read('of', 'a/b') == ('a/b',)
   assert read('of', "['a', 'b']") == ['a', 'b']
+  assert read('of', 'a/b,c') == ('a/b', 'c')
+  assert read('of', 'name=Home, Kitchen') == ('name=Home, Kitchen',)
   with pytest.raises(GenrecError, match="--top_k = 'five', expected a whole"):
     read('top_k', 'five')
   with pytest.raises(GenrecError, match='did you mean top_k'):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from markupsafe import Markup
 
 COLOURS = 8  # of the stylesheet; further series are dashed
@@ -159,7 +161,7 @@ def interval_chart(
   parts = []
   for tick in axis.ticks():
     parts.append(_grid(axis(tick), _TOP, axis(tick), bottom))
-    parts.append(_text(axis(tick), bottom + 15, write(tick), 'middle'))
+    parts.append(_below(axis(tick), bottom + 15, write(tick)))
   parts.append(_text((_WIDTH) / 2, height - 4, x_title, 'middle', 'name'))
   for top, (name, of_row) in zip(tops, rows.items()):
     parts.append(_text(left, top + 12, name, 'start', 'row'))
@@ -167,6 +169,44 @@ def interval_chart(
       y = top + label + _ROW * (place + 0.5)
       parts.append(_interval(mark, axis, y, series.index(mark.series), write))
   return _figure(title, parts, height, series, [])
+
+
+def beside_control(tables: Sequence[Mapping[str, Any]]) -> list[Markup]:
+  """Draws the columns `ids` and `shuffled` of tables, a picture each.
+
+  Args:
+    tables: with 'title', 'columns' and 'rows' of a 'name' and 'values'.
+  """
+  return [
+    interval_chart(
+      {
+        row['name']: [
+          Mark(column, row['values'][table['columns'].index(column)])
+          for column in ('ids', 'shuffled')
+        ]
+        for row in table['rows']
+      },
+      title=table['title'],
+      x_title='share',
+      write=write_percent,
+    )
+    for table in tables
+  ]
+
+
+def level_use(codes: Int[np.ndarray, 'N L']) -> Markup:
+  """Draws how many items each code of a level has, the most used first."""
+  lines = {}
+  for level, column in enumerate(codes.T):
+    counts = np.sort(np.bincount(column[column >= 0]))[::-1]
+    counts = counts[counts > 0]
+    lines[f'level {level}'] = list(enumerate(counts.tolist(), start=1))
+  return line_chart(
+    lines,
+    title='Items of each code',
+    x_title='codes, the most used first',
+    y_title='items of the code',
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,9 +243,7 @@ def _axes(x_axis, y_axis, height, x_title, y_title, write_x, write_y):
     parts.append(_grid(_LEFT, y, _WIDTH - _RIGHT, y))
     parts.append(_text(_LEFT - 6, y + 4, write_y(tick), 'end'))
   for tick in x_axis.ticks():
-    parts.append(
-      _text(x_axis(tick), height - _BOTTOM + 16, write_x(tick), 'middle')
-    )
+    parts.append(_below(x_axis(tick), height - _BOTTOM + 16, write_x(tick)))
   middle = (_LEFT + _WIDTH - _RIGHT) / 2
   parts.append(_text(middle, height - 6, x_title, 'middle', 'name'))
   parts.append(
@@ -249,6 +287,12 @@ def _text(x, y, text: str, anchor: str, name: str = '') -> Markup:
   return Markup(
     '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
   ).format(name, x, y, anchor, text)
+
+
+def _below(x: float, y: float, text: str) -> Markup:
+  """Returns the number of a tick, within the picture where it is the last."""
+  last = x > _WIDTH - _RIGHT - 3 * len(text)
+  return _text(_WIDTH - 1 if last else x, y, text, 'end' if last else 'middle')
 
 
 def _figure(title, parts, height, series, references) -> Markup:

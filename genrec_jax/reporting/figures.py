@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
-from plotly import subplots
 
 LAYOUT = dict(
   template='simple_white',
@@ -16,15 +16,15 @@ LAYOUT = dict(
   height=380,
   font=dict(family='system-ui, sans-serif', size=13),
 )
-# For titles of panels, beneath Plotly's buttons.
-ROOM_ABOVE = dict(margin=dict(l=60, r=20, t=70, b=50))
+# For a title beneath Plotly's buttons, and no axes.
+ROOM_ABOVE = dict(margin=dict(l=10, r=10, t=70, b=10))
 
 
 def id_space(
   positions: Float[np.ndarray, 'N 2'],
   codes: Int[np.ndarray, 'N L'],
   names: Sequence[str],
-  control: Int[np.ndarray, 'N L'] | None = None,
+  title: str | None = None,
 ) -> go.Figure:
   """Draws items on a plane, coloured by the first code of their IDs.
 
@@ -32,78 +32,21 @@ def id_space(
     positions: where.
     codes: -1 after the end of an id.
     names: shown where one points.
-    control: shuffled ids, drawn in a second panel.
+    title: of the picture.
   """
-  panels = {'ids': codes}
-  if control is not None:
-    panels['shuffled ids'] = control
-  figure = subplots.make_subplots(
-    cols=len(panels),
-    subplot_titles=list(panels) if len(panels) > 1 else None,
-    horizontal_spacing=0.02,
+  figure = go.Figure()
+  figure.add_scattergl(
+    x=positions[:, 0],
+    y=positions[:, 1],
+    mode='markers',
+    text=[_told(name, code) for name, code in zip(names, codes)],
+    hoverinfo='text',
+    marker=dict(size=5, opacity=0.8, color=_colours(codes[:, 0])),
   )
-  for column, panel in enumerate(panels.values(), start=1):
-    text = [
-      f'{name}<br>codes {" · ".join(str(c) for c in code if c >= 0)}'
-      for name, code in zip(names, panel)
-    ]
-    figure.add_scattergl(
-      x=positions[:, 0],
-      y=positions[:, 1],
-      mode='markers',
-      text=text,
-      hoverinfo='text',
-      marker=dict(size=5, opacity=0.8, color=_colours(panel[:, 0])),
-      col=column,
-      row=1,
-    )
-    across = '' if column == 1 else str(column)
-    figure.update_yaxes(scaleanchor=f'x{across}', col=column, row=1)
   figure.update_xaxes(visible=False)
-  figure.update_yaxes(visible=False)
+  figure.update_yaxes(visible=False, scaleanchor='x')
   figure.update_layout(
-    **{**LAYOUT, **ROOM_ABOVE, 'height': 560, 'showlegend': False}
-  )
-  return figure
-
-
-def beside_control(tables: Sequence[Mapping[str, Any]]) -> go.Figure | None:
-  """Draws the columns `ids` and `shuffled` of tables as bars, side by side.
-
-  Args:
-    tables: with 'title', 'columns' and 'rows' of a 'name' and 'values'.
-
-  Returns:
-    The figure, or None where there are no tables.
-  """
-  if not tables:
-    return None
-  width = min(3, len(tables))
-  height = -(-len(tables) // width)
-  figure = subplots.make_subplots(
-    rows=height,
-    cols=width,
-    subplot_titles=[table['title'] for table in tables],
-    vertical_spacing=0.35 / height,
-    horizontal_spacing=0.07,
-  )
-  for place, table in enumerate(tables):
-    for column, colour in (('ids', '#1d4ed8'), ('shuffled', '#98a2b3')):
-      figure.add_bar(
-        x=[row['name'] for row in table['rows']],
-        y=[
-          row['values'][table['columns'].index(column)] for row in table['rows']
-        ],
-        name=column,
-        marker_color=colour,
-        showlegend=place == 0,
-        row=place // width + 1,
-        col=place % width + 1,
-      )
-  figure.update_yaxes(rangemode='tozero', tickformat='.0%')
-  figure.update_layout(
-    **{**LAYOUT, **ROOM_ABOVE, 'height': 80 + 280 * height},
-    legend=dict(orientation='h', x=0, y=1, yref='container', yanchor='top'),
+    **{**LAYOUT, **ROOM_ABOVE, 'height': 520}, title=title, showlegend=False
   )
   return figure
 
@@ -196,25 +139,10 @@ def change_and_loss(
   return figure
 
 
-def level_use(codes: Int[np.ndarray, 'N L']) -> go.Figure:
-  """Draws how many items each code of a level has, the most used first."""
-  figure = go.Figure()
-  for level, column in enumerate(codes.T):
-    counts = np.sort(np.bincount(column[column >= 0]))[::-1]
-    counts = counts[counts > 0]
-    figure.add_scatter(
-      x=np.arange(1, len(counts) + 1),
-      y=counts,
-      name=f'level {level}',
-      mode='lines+markers' if len(counts) < 50 else 'lines',
-    )
-  figure.update_layout(
-    xaxis_title='codes, the most used first',
-    yaxis_title='items of the code',
-    showlegend=True,
-    **LAYOUT,
-  )
-  return figure
+def _told(name: str, code: Int[np.ndarray, 'L']) -> str:
+  """Returns what is said of an item; Plotly would take tags for its own."""
+  codes = ' · '.join(str(number) for number in code if number >= 0)
+  return f'{html.escape(name)}<br>codes {codes}'
 
 
 def _colours(numbers: Int[np.ndarray, 'N']) -> list[str]:

@@ -9,6 +9,8 @@ from markupsafe import Markup
 
 from genrec_jax.reporting import charts
 
+_FIRST = ('log_likelihood', 'recall@10', 'ndcg@10', 'rmse', 'auc')
+_NO_METRICS = ('n', 'n_liked', 'turns', 'fallback')
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -41,7 +43,7 @@ def curve(
 
 
 def watched_metrics(rows: Rows) -> list[str]:
-  """Returns the validation metrics that were logged, as they come."""
+  """Returns the validation metrics that were logged, the usual ones first."""
   names: dict[str, None] = {}
   for row in rows:
     if row.get('split') == 'validation':
@@ -50,4 +52,6 @@ def watched_metrics(rows: Rows) -> list[str]:
         for name, value in row.items()
         if name not in ('step', 'split') and isinstance(value, int | float)
       )
-  return list(names)
+  last = {name: name.split('/')[-1] for name in names}
+  shown = [name for name in names if last[name] not in _NO_METRICS]
+  return sorted(shown, key=lambda name: last[name] not in _FIRST)
