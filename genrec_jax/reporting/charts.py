@@ -156,7 +156,7 @@ def interval_chart(
     height += label + _ROW * len(of_row) + 6
   bottom = height
   height += _BOTTOM - 4
-  span = (0.0, max(ends)) if from_zero and min(ends) >= 0 else None
+  span = (0.0, 1.03 * max(ends)) if from_zero and min(ends) >= 0 else None
   axis = _Axis.of(ends, span, left, _WIDTH - _RIGHT)
   parts = []
   for tick in axis.ticks():
