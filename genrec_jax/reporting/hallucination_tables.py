@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genrec_jax.answering.prompts import shorten
 from genrec_jax.evaluation.hallucination import KINDS
 from genrec_jax.reporting.task_sections import format_table
 
@@ -144,12 +145,17 @@ def _of_mentions(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_claims(source: str, found: Mapping[str, Any]) -> dict[str, Any]:
+  wrong = found['rows'].get('model', {}).get('examples', ())
+  such_as = [
+    f'"{one["claim"]}" in "{shorten(one["text"], 100)}"' for one in wrong[:1]
+  ]
   return _table(
     f'Claims that do not hold: {_SOURCES[source]}',
     f'Of the {found["names"]:,} names, those that texts claim of their item,'
     ' and the share that nothing known of it says, with its 95 % interval over'
     ' users; and the share of texts with such a one. The true texts say how far'
-    ' the measure itself is wrong.',
+    ' the measure itself is wrong.'
+    + ''.join(f' The model claims {told}.' for told in such_as),
     ['claims a text', 'false', *_INTERVAL, 'texts with one'],
     {
       name: [

@@ -11,6 +11,7 @@ from genrec_jax.decoding.catalogue_scores import score_catalogue
 from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluate import evaluate
 from genrec_jax.evaluation import outputs, results
+from genrec_jax.evaluation.claims import ClaimVocabulary, claim_metrics
 from genrec_jax.measuring.hallucination import (
   OF_OTHERS,
   TRUE,
@@ -227,6 +228,18 @@ def test_replies_are_held_to_the_items_they_speak_of(run, data):
   model = rows['attributes']['rows']['model']
   assert model['claims'] == 1 and model['false_claims']['mean'] == 0.5
   assert rows['attributes']['rows'][TRUE]['false_claims']['mean'] == 0
+
+
+def test_a_false_claim_is_read_out():
+  vocabulary = ClaimVocabulary(['Cobalt', 'Kettle'], [['Cobalt'], ['Kettle']])
+  rows = {
+    name: claim_metrics([text], [[0]], vocabulary, np.arange(1))
+    for name, text in (('model', 'A fine kettle.'), (TRUE, 'Cobalt, indeed'))
+  }
+  claims = {'attributes': {'names': 2, 'rows': rows}}
+  (table,) = hallucination_tables({'hallucination': {'claims': claims}})
+  assert 'claims "kettle" in "A fine kettle."' in table['note']
+  assert [row['values'][:2] for row in table['rows']] == [[1, 1], [1, 0]]
 
 
 def test_mentions_and_ratings_are_counted_by_hand():
