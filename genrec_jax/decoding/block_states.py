@@ -95,19 +95,21 @@ class BlockStates:
       GenrecError: if the blocks of this batch have no room together.
     """
     tokens = np.ascontiguousarray(tokens, np.int32)
-    places, keys = self._find_blocks(tokens)
+    row, start, length, keys = self._find_blocks(tokens)
     self._keep(keys)
+    pages = [self._pages[key] for key in keys]
+    first = np.array([at[0] * self._page for at in pages], np.int32)
+    # The place of each token in its block, and so in the table.
+    ends = np.cumsum(length)
+    place = np.arange(length.sum()) - np.repeat(ends - length, length)
     rows = np.zeros(tokens.shape, np.int32)
-    page = self._page
-    for (row, start, end), key in zip(places, keys):
-      at = self._pages[key]
-      if len(at) == 1:
-        rows[row, start:end] = np.arange(
-          at[0] * page, at[0] * page + end - start
-        )
-      else:
-        rows[row, start:end] = self._rows_of(at)[: end - start]
-    self.asked += sum(end - start for _, start, end in places)
+    rows[np.repeat(row, length), np.repeat(start, length) + place] = (
+      np.repeat(first, length) + place
+    )
+    for number in np.flatnonzero(length > self._page):
+      at = slice(start[number], start[number] + length[number])
+      rows[row[number], at] = self._rows_of(pages[number])[: length[number]]
+    self.asked += int(length.sum())
     return rows
 
   def add_items(self, item_tokens: Int[np.ndarray, 'N L']) -> None:
@@ -127,18 +129,21 @@ class BlockStates:
     self._keep([item[item > EOS_ID].tobytes() for item in item_tokens])
 
   def _find_blocks(self, tokens):
-    """Returns row, start and end of each block, and its tokens as bytes."""
+    """Returns row, start and length of each block, and its tokens as bytes."""
     numbers = number_blocks(tokens, self._ranges, self._items_per_block, xp=np)
-    begins = np.diff(numbers, axis=1, prepend=0) > 0
-    row, start = np.nonzero(begins)
+    row, start = np.nonzero(np.diff(numbers, axis=1, prepend=0) > 0)
     # A block ends where the next one of its row begins.
     end = np.append(start[1:], tokens.shape[1])
     end[:-1][row[1:] != row[:-1]] = tokens.shape[1]
     real = tokens[row, start] != PAD_ID
-    places = list(
-      zip(row[real].tolist(), start[real].tolist(), end[real].tolist())
-    )
-    return places, [tokens[r, s:e].tobytes() for r, s, e in places]
+    row, start, length = row[real], start[real], (end - start)[real]
+    content, width = tokens.tobytes(), tokens.shape[1]
+    begins = 4 * (row * width + start)
+    keys = [
+      content[begin:end]
+      for begin, end in zip(begins.tolist(), (begins + 4 * length).tolist())
+    ]
+    return row, start, length, keys
 
   def _keep(self, keys: Iterable[bytes]) -> None:
     """Sees to it that all these blocks are in the table."""
