@@ -427,6 +427,24 @@ def test_what_is_no_run_is_refused(runs, tmp_path):
     ledger(run_dir=runs, metric='ndcg@7')
 
 
+def test_runs_are_found_within_others_and_not_among_their_files(tmp_path):
+  for name in (
+    'study/dataset',
+    'study/evaluation/validation/baselines',
+    'study/arm/seed_0/tokens',
+    'study/arm/seed_1/evaluation',
+    'study/.arm/seed_2/tokens',
+    'notes',
+  ):
+    (tmp_path / name).mkdir(parents=True)
+  found = run_records.find_runs([tmp_path, tmp_path / 'study' / 'arm'])
+  assert [str(path.relative_to(tmp_path)) for path in found] == [
+    'study',
+    'study/arm/seed_0',
+    'study/arm/seed_1',
+  ]
+
+
 def test_runs_are_told_apart_by_the_fewest_folders(tmp_path):
   def names(*paths):
     return list(run_records.short_names([tmp_path / path for path in paths]))

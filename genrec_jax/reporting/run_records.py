@@ -22,6 +22,8 @@ from genrec_jax.types import GenrecError, PathLike
 
 # What only the directory of a run holds.
 _MARKS = ('evaluation', 'baselines', 'checkpoints', 'tokens', 'dataset')
+# What it holds besides, and no runs; an experiment holds those of its arms.
+_WITHIN = (*_MARKS, 'ids', 'logs', 'comparison', 'cost', 'new_items')
 EXAMPLES = 'examples.json'
 # What tells examples apart: two results that share these are of the same ones.
 _OF_EXAMPLES = ('user', 'item', 'dialogue', 'target', 'targets', 'truth')
@@ -117,11 +119,13 @@ def find_runs(paths: Sequence[PathLike]) -> list[pathlib.Path]:
 
 
 def _runs_inside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  if any((path / mark).is_dir() for mark in _MARKS):
+  is_run = any((path / mark).is_dir() for mark in _MARKS)
+  if is_run:
     yield path
-    return
   for inside in sorted(path.iterdir()):
-    if inside.is_dir() and not inside.name.startswith('.'):
+    if inside.name.startswith('.') or (is_run and inside.name in _WITHIN):
+      continue
+    if inside.is_dir():
       yield from _runs_inside(inside)
 
 
