@@ -102,11 +102,14 @@ def _hidden(group: Group) -> dict[str, Any]:
   """
   rows, shares, curves, places = {}, {}, {}, 10
   groups: dict[str, dict[str, Any]] = {}
-  models, seen = [], set()
+  models, seen, missing = [], set(), []
   for member in group.members:
     own = member.method or 'model'
     result, name = member.result, _label(member)
-    if name in seen or 'bias' not in result:
+    if 'bias' not in result:  # measured without the floors, or long ago
+      missing.append(name)
+      continue
+    if name in seen:
       continue
     seen.add(name)
     models.append(name)
@@ -124,7 +127,12 @@ def _hidden(group: Group) -> dict[str, Any]:
     for kind, of_kind in (result.get('groups') or {}).items():
       groups.setdefault(kind, {})[name] = of_kind[own]
   if not rows:
-    return {'hidden': None, 'slice_figures': [], 'fairness': []}
+    return {
+      'hidden': None,
+      'slice_figures': [],
+      'fairness': [],
+      'missing': [],
+    }
   last = [k for k in rows if k not in models]
   rows |= {k: rows.pop(k) for k in last}
   shares |= {k: shares.pop(k) for k in [*shares] if k not in models}
@@ -141,6 +149,7 @@ def _hidden(group: Group) -> dict[str, Any]:
     for slices in (True, False)
   )
   return {
+    'missing': missing,
     'hidden': section,
     'slice_figures': _group_figures(by_slice, group.metric),
     'fairness': _group_figures(by_people, group.metric),
