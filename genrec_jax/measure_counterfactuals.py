@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
+from genrec_jax import artifacts
 from genrec_jax.answering.attributes import attribute_tokens, check_attributes
 from genrec_jax.answering.facts import sample_examples
 from genrec_jax.answering.run import load_run, load_tokens
@@ -18,7 +20,7 @@ from genrec_jax.measuring.arms import make_arms, summarize, summarize_changes
 from genrec_jax.measuring.measured import Settings
 from genrec_jax.measuring.train_data import load_train_data
 from genrec_jax.training import partitioning
-from genrec_jax.types import PathLike, unknown_name
+from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 
 def measure_counterfactuals(
@@ -88,6 +90,11 @@ def measure_counterfactuals(
     attributes = [name.strip() for name in attributes.split(',')]
   cache = load_tokens(run_dir)
   said = attribute_tokens(cache)
+  dataset = pathlib.Path(run_dir) / 'dataset'
+  if not (dataset / artifacts.MANIFEST).exists():
+    raise GenrecError(
+      f'What users are stands in {dataset}, which is not there; copy it here.'
+    )
   task = cache.item_task() if task is None else task
   examples, subset = sample_examples(
     cache.examples(task, split), max_examples, seed

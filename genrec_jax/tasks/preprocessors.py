@@ -9,14 +9,12 @@ import seqio
 import tensorflow as tf
 
 from genrec_jax.data.texts import learnt_part
-from genrec_jax.data.user_attributes import NO_VALUE
 from genrec_jax.tasks.definitions import TaskDefinition
 from genrec_jax.tasks.prompts import Slot, Template
 from genrec_jax.tasks.slots import (
   CANDIDATES,
   OFFERED,
   RETRIEVED_ITEMS,
-  USER_ATTRIBUTES,
   TokenTables,
   sample_unseen,
   shuffle,
@@ -101,32 +99,6 @@ def offer_item(*, num_items: int) -> Preprocessor:
     return {**example, OFFERED: offers[tf.minimum(drawn, tf.size(offers) - 1)]}
 
   return offer
-
-
-def hide_attributes(share: float) -> Preprocessor:
-  """Returns a preprocessor that hides attributes of users in training.
-
-  All of them in this share of the examples, and in the others each by itself
-  in the same share: so that a model has learnt what an unknown one means, and
-  can be asked with one or all hidden.
-  """
-  if not 0 <= share <= 1:
-    raise GenrecError(
-      f'attribute_dropout={share} must be a share, from 0 to 1.'
-    )
-
-  @seqio.map_over_dataset(num_seeds=1)
-  def hide(example, seed):
-    values = example[USER_ATTRIBUTES]
-    seed = tf.random.experimental.stateless_fold_in(
-      _example_seed(example, seed), -3
-    )
-    # The first is for all of them.
-    drawn = tf.random.stateless_uniform([tf.size(values) + 1], seed) < share
-    hidden = (drawn[:1] | drawn[1:]) & example['train']
-    return {**example, USER_ATTRIBUTES: tf.where(hidden, NO_VALUE, values)}
-
-  return hide
 
 
 def write_prompts(

@@ -251,12 +251,12 @@ def make_task(
   of_users = None
   if Slot(USER_ATTRIBUTES) in shown:
     of_users = read_user_attributes(data.dataset.users, user_attributes)
-    steps.append(preprocessors_module.hide_attributes(attribute_dropout))
   tables = TokenTables(
     data.ids,
     vocabulary,
     titles=data.titles,
     attributes=of_users,
+    attribute_dropout=attribute_dropout,
     max_text=max_text,
   )
   steps.append(

@@ -17,7 +17,7 @@ from genrec_jax.data.user_attributes import NO_VALUE, UserAttributes
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.tasks.prompts import USER_ATTRIBUTES, WANTED
 from genrec_jax.tasks.vocabulary import RecommendationVocabulary
-from genrec_jax.types import EOS_ID, PAD_ID
+from genrec_jax.types import EOS_ID, PAD_ID, GenrecError
 
 Example = Mapping[str, tf.Tensor]
 SlotFunction = Callable[[Example, 'TokenTables', tf.Tensor], tf.Tensor]
@@ -41,6 +41,10 @@ class TokenTables:
     has_users: whether users have tokens.
     vocabulary: for text.
     max_text: how many tokens of a text an input shows: its first.
+    attribute_dropout: the share of train examples that hide what users are.
+
+  Raises:
+    GenrecError: if that is no share.
   """
 
   def __init__(
@@ -50,6 +54,7 @@ class TokenTables:
     *,
     titles: Sequence[str] | None = None,
     attributes: UserAttributes | None = None,
+    attribute_dropout: float = 0.0,
     max_text: int = 128,
   ):
     self.num_items = ids.num_items
@@ -63,6 +68,11 @@ class TokenTables:
     if self.has_users:
       users = layout.user_tokens(ids.user_codes)
     self._users = tf.constant(users)
+    if not 0 <= attribute_dropout <= 1:
+      raise GenrecError(
+        f'attribute_dropout={attribute_dropout} must be a share, from 0 to 1.'
+      )
+    self.attribute_dropout = attribute_dropout
     phrases = [] if attributes is None else attributes.phrases()
     sizes = [len(of_column) for of_column in phrases]
     # The unknown value, -1, of each column stands before its others.
@@ -205,9 +215,20 @@ def wanted_slot(example, tokens, seed):
 
 
 def user_attributes_slot(example, tokens, seed):
-  """What the user is, column by column; what is not known, or hidden, too."""
-  del seed
-  return tokens.attributes(example[USER_ATTRIBUTES])
+  """What the user is, column by column; what is not known is said, too.
+
+  A share of train examples hides all of it, and the same share of the others
+  each by itself: so that a model has learnt what an unknown attribute means,
+  and can be asked with one or all hidden.
+  """
+  values = example[USER_ATTRIBUTES]
+  if tokens.attribute_dropout:
+    # The first draw is for all of them.
+    drawn = tf.random.stateless_uniform([tf.size(values) + 1], seed)
+    hidden = drawn < tokens.attribute_dropout
+    hidden = (hidden[:1] | hidden[1:]) & example['train']
+    values = tf.where(hidden, NO_VALUE, values)
+  return tokens.attributes(values)
 
 
 def text_slot(column: str, *, whole: bool = False) -> SlotFunction:

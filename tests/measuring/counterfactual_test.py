@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -422,6 +423,12 @@ def test_what_cannot_be_measured_is_told(run_dir, settings, message):
     measure_counterfactuals(
       run_dir=run_dir, model=MODELS[EncoderDecoder], **settings
     )
+
+
+def test_who_the_users_are_must_be_there(run_dir, tmp_path):
+  shutil.copytree(run_dir / 'tokens', tmp_path / 'tokens')
+  with pytest.raises(GenrecError, match='What users are stands in'):
+    measure_counterfactuals(run_dir=tmp_path, model=MODELS[EncoderDecoder])
 
 
 def test_draws_do_not_hang_on_what_else_is_changed(run_dir):
