@@ -11,7 +11,7 @@ from typing import Any
 from genrec_jax import artifacts
 from genrec_jax.evaluation import results
 from genrec_jax.experiments import runner, tables
-from genrec_jax.experiments.arms import DATASET, Arm
+from genrec_jax.experiments.arms import DATASET, Arm, alone
 from genrec_jax.experiments.measures import Row
 from genrec_jax.measuring import baselines as measuring
 from genrec_jax.prepare import prepare
@@ -112,9 +112,12 @@ def experiment(
     baselines=tuple(baselines),
     measure=measure,
   )
-  if dataset is not None:
-    _prepare(directory, dataset, data_dir)
-  outcome = runner.run(plan, lambda done: print(tables.tell_run(done)))
+  with alone(directory):
+    if dataset is not None:
+      _prepare(directory, dataset, data_dir)
+    outcome = runner.run(
+      plan, lambda done: print(tables.tell_run(done), flush=True)
+    )
   found = {
     'title': title,
     'question': question,

@@ -10,7 +10,7 @@ from genrec_jax.evaluate import evaluate
 from genrec_jax.evaluation import ranking, results
 from genrec_jax.experiment import experiment
 from genrec_jax.experiments import measures, runner
-from genrec_jax.experiments.arms import RECORD, Arm, run_arm
+from genrec_jax.experiments.arms import RECORD, Arm, alone, run_arm
 from genrec_jax.types import GenrecError
 
 BASE = 'experiments/tiny.gin'
@@ -218,6 +218,13 @@ def test_a_command_is_run_once_and_its_failure_told(run, tmp_path):
   assert again.costs == made.costs
   failed = build('bad', ('ids/random_ids.gin', 'NUM_LEVELS = 0'))
   assert failed.error.startswith('0 levels of 64 codes') and failed.costs == {}
+
+
+def test_two_experiments_do_not_write_the_same_arms(directory):
+  with alone(directory):
+    with pytest.raises(GenrecError, match='running in .* already'):
+      experiment(run_dir=directory, **SETTINGS)
+  experiment(run_dir=directory, **SETTINGS)
 
 
 def test_an_experiment_is_named(capsys):

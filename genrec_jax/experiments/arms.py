@@ -7,16 +7,20 @@ ARM/seed_N/arm.log     what the commands printed
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from genrec_jax import artifacts
@@ -25,6 +29,7 @@ from genrec_jax.types import GenrecError, PathLike
 DATASET = 'dataset'
 RECORD = 'arm.json'
 LOG = 'arm.log'
+LOCK = '.lock'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +93,26 @@ class ArmRun:
   directory: pathlib.Path
   costs: dict[str, dict[str, float]]
   error: str | None = None
+
+
+@contextlib.contextmanager
+def alone(directory: PathLike) -> Iterator[None]:
+  """Holds an experiment's directory, so that two do not write the same arms.
+
+  Raises:
+    GenrecError: if another process holds it.
+  """
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  with open(directory / LOCK, 'a') as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise GenrecError(
+        f'An experiment is running in {directory} already; wait for it, or'
+        ' choose another --run_dir.'
+      ) from error
+    yield  # the lock goes with the file, however the process ends
 
 
 def run_arm(
@@ -178,9 +203,10 @@ def _genrec(
       stderr=subprocess.STDOUT,
     )
     try:
-      _, status, usage = os.wait4(process.pid, 0)
+      with _ending_by_exception():
+        _, status, usage = os.wait4(process.pid, 0)
     except BaseException:
-      process.terminate()
+      process.terminate()  # a training saves a checkpoint
       process.wait()
       raise
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -193,6 +219,23 @@ def _genrec(
     'seconds': time.monotonic() - start,
     'peak_gb': usage.ru_maxrss / unit,
   }
+
+
+@contextlib.contextmanager
+def _ending_by_exception() -> Iterator[None]:
+  """Makes SIGTERM an exception, so that what was started can be ended, too."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+
+  def stop(number, frame):
+    raise SystemExit(128 + number)
+
+  before = signal.signal(signal.SIGTERM, stop)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 def _last_words(said: str) -> str:
