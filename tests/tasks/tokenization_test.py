@@ -119,7 +119,7 @@ def test_ids_built_from_held_out_interactions_fail(run_dir):
   'arguments, complaint',
   [
     (dict(tasks='ranking'), 'sequential_yes_no, summary, top_n'),
-    (dict(templates='plian'), 'after, basket, bought'),
+    (dict(templates='plian'), 'after, attributes'),
     (dict(tasks=('sequential', 'top_n'), templates='plain'), "task 'top_n'"),
     (dict(tasks='top_n', num_candidates=41), '40 items'),
     (dict(max_history=0), 'at least 1'),

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from genrec_jax import main
-from genrec_jax.models import transformer
+from genrec_jax.models import encoder, transformer
 from genrec_jax.training import optimizers, partitioning, steps
 from genrec_jax.types import GenrecError
 
@@ -128,7 +128,7 @@ def test_accumulation_gives_the_update_of_the_whole_batch(tiny):
 def test_an_axis_of_the_mesh_goes_to_the_first_rule():
   rules = read_leaf('sequence')['axis_rules']
   spec = flax.linen.partitioning.logical_to_mesh_axes
-  assert spec(transformer.ENCODED, rules) == P('data', 'model', None)
+  assert spec(encoder.ENCODED, rules) == P('data', 'model', None)
   assert spec(transformer.DECODED, rules) == P('data', None, None)
   attended = ('batch', 'length', 'heads', 'kv')
   assert spec(attended, rules) == P('data', None, 'model', None)
@@ -139,7 +139,7 @@ def test_activations_lie_as_the_rules_say():
   rules, mesh = read_leaf('sequence')['axis_rules'], partitioning.make_mesh(2)
   x = jax.device_put(np.ones((8, 6, 16)), partitioning.replicated(mesh))
   with partitioning.partitioned(mesh, rules):
-    lay = jax.jit(lambda x: transformer.constrain(x, transformer.ENCODED))
+    lay = jax.jit(lambda x: transformer.constrain(x, encoder.ENCODED))
     assert lay(x).sharding.spec == P('data', 'model')
 
 
