@@ -176,7 +176,7 @@ def _difference(row) -> list[str]:
     return ['–'] * 3
   return [
     f'{row.difference:+.4f}',
-    f'{row.low:+.4f} – {row.high:+.4f}',
+    f'{row.low:+.4f} to {row.high:+.4f}',
     f'{row.corrected:.4f}',
   ]
 
