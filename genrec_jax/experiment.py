@@ -65,7 +65,7 @@ def experiment(
     dataset: a name or .toml as `genrec prepare` takes it; None where arms bind
       and prepare data of their own, and are not compared with each other.
     data_dir: of its raw files.
-    only: the names of the arms to run (--only='residual k-means,random'); None
+    only: the names of the arms to run (--only='random,RQ-VAE'); None
       for all.
     seeds: of ids, training and everything else.
     finalists: how many arms go on to test; None for none.
