@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from genrec_jax.baselines.methods import OF_DATA, Method, check_settings
+from genrec_jax.baselines.methods import (
+  DEFAULT_STAGES,
+  OF_DATA,
+  Method,
+  check_settings,
+)
 from genrec_jax.evaluation import results
 from genrec_jax.measuring import baselines as measuring
-from genrec_jax.measuring.train_data import TrainData
 from genrec_jax.types import GenrecError, PathLike, unknown_name
 
 
@@ -17,7 +21,7 @@ def measure_baselines(
   run_dir: PathLike,
   split: str = 'validation',
   methods: Sequence[str] | str = OF_DATA,
-  stages: Sequence[str] = ('item_knn', 'item_graph'),
+  stages: Sequence[str] = DEFAULT_STAGES,
   parameters: Mapping[str, Mapping[str, Any]] | None = None,
   tune: bool = False,
   tune_examples: int = 5000,
@@ -93,16 +97,13 @@ def measure_baselines(
   )
   found = {}
   for name in ordered:
-    parts = tuple(
-      _chosen(run_dir, Method(stage), data, given)
-      for stage in stages
-      if name == 'multi_stage'
-    )
-    method = Method(name, given.get(name, {}), parts)
     if tune:
+      parts = measuring.chosen_stages(
+        run_dir, name, data, stages=stages, given=given
+      )
       method = measuring.choose(
         run_dir,
-        method,
+        Method(name, given.get(name, {}), parts),
         data,
         exclude_seen=exclude_seen,
         max_examples=tune_examples,
@@ -110,7 +111,9 @@ def measure_baselines(
         again=again,
       )
     else:
-      method = _chosen(run_dir, method, data, given)
+      method = measuring.with_chosen(
+        run_dir, name, data, stages=stages, given=given
+      )
     found[name], known = measuring.measure(
       run_dir,
       method,
@@ -126,14 +129,3 @@ def measure_baselines(
   for table in (measuring.format_table(found), measuring.format_bias(found)):
     print(table)
   return found
-
-
-def _chosen(
-  run_dir: PathLike,
-  method: Method,
-  data: TrainData,
-  given: Mapping[str, Mapping[str, Any]],
-) -> Method:
-  """Returns a method as it was chosen, but for what is given."""
-  method = measuring.chosen(run_dir, method, data)
-  return method.replace(**given.get(method.name, {}))

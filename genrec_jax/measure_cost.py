@@ -11,7 +11,7 @@ from genrec_jax import artifacts
 from genrec_jax.answering.facts import sample_examples
 from genrec_jax.answering.run import load_run, load_tokens
 from genrec_jax.answering.serving import choose_widths, make_block_states
-from genrec_jax.baselines.methods import Method, check_settings
+from genrec_jax.baselines.methods import DEFAULT_STAGES, check_settings
 from genrec_jax.evaluation import results
 from genrec_jax.measuring import baselines as measuring
 from genrec_jax.measuring import cost
@@ -44,7 +44,7 @@ def measure_cost(
   num_requests: int = 128,
   num_widths: int = 4,
   methods: Sequence[str] | str = (),
-  stages: Sequence[str] = ('item_knn', 'item_graph'),
+  stages: Sequence[str] = DEFAULT_STAGES,
   rounds: int = 5,
   seed: int = 0,
 ) -> dict[str, Any]:
@@ -173,12 +173,7 @@ def fit_methods(
   data = measuring.load_data(run_dir)
   fitted = {}
   for name in methods:
-    parts = tuple(
-      measuring.chosen(run_dir, Method(stage), data)
-      for stage in stages
-      if name == 'multi_stage'
-    )
-    method = measuring.chosen(run_dir, Method(name, {}, parts), data)
+    method = measuring.with_chosen(run_dir, name, data, stages=stages)
     baseline = method.in_run(run_dir).make(seed=seed, exclude_seen=exclude_seen)
     ((seconds, _),) = time_calls(
       [

@@ -138,6 +138,11 @@ def test_arms_are_compared_with_the_first_and_with_baselines(
   assert page.count('<svg') == 2 and '<script' not in page
 
 
+def test_a_pipeline_is_a_baseline_like_others(directory):
+  found = experiment(run_dir=directory, baselines=('multi_stage',), **SETTINGS)
+  assert 'multi_stage' in found['scores'][0]['means']
+
+
 def test_the_best_and_the_controls_alone_go_on_to_test(directory):
   found = experiment(run_dir=directory, seeds=(0, 1), finalists=1, **SETTINGS)
   validation, test = found['scores']

@@ -52,6 +52,7 @@ OF_DATA = tuple(
   name for name in METHODS if not hasattr(METHODS[name], 'artefact')
 )
 STAGES = ('retrieval', 'ranking')
+DEFAULT_STAGES = ('item_knn', 'item_graph')  # what does them
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
-from genrec_jax.baselines.methods import METHODS, Method
+from genrec_jax.baselines.methods import METHODS
 from genrec_jax.experiments import scores
 from genrec_jax.experiments.arms import DATASET, Arm, ArmRun, run_arm
 from genrec_jax.experiments.measures import Row
@@ -184,7 +184,7 @@ def _score(plan: Plan, runs: Sequence[ArmRun], split: str) -> Scores:
     for name in plan.baselines:
       measuring.measure(
         plan.directory,
-        measuring.chosen(plan.directory, Method(name), data),
+        measuring.with_chosen(plan.directory, name, data),
         data,
         split,
         top_k=20,

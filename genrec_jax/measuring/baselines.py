@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from genrec_jax import artifacts
 from genrec_jax.baselines import protocol
-from genrec_jax.baselines.methods import Method
+from genrec_jax.baselines.methods import DEFAULT_STAGES, Method
 from genrec_jax.data import splits
 from genrec_jax.data.dataset import Dataset
 from genrec_jax.evaluation import ranking, results
@@ -135,6 +135,51 @@ def chosen(run_dir: PathLike, method: Method, data: TrainData) -> Method:
       ' validation.'
     )
   return method.replace(**found['settings'])
+
+
+def with_chosen(
+  run_dir: PathLike,
+  name: str,
+  data: TrainData,
+  *,
+  stages: Sequence[str] = DEFAULT_STAGES,
+  given: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Method:
+  """Returns a method by name, and its stages, with what was chosen for them.
+
+  Args:
+    run_dir: the run.
+    name: of the method.
+    data: the data.
+    stages: of multi_stage, the methods that retrieve and rank.
+    given: hyper-parameters by method, which go before what was chosen.
+
+  Raises:
+    GenrecError: if what was chosen was chosen on other data.
+  """
+  given = given or {}
+  parts = chosen_stages(run_dir, name, data, stages=stages, given=given)
+  method = chosen(run_dir, Method(name, {}, parts), data)
+  return method.replace(**given.get(name, {}))
+
+
+def chosen_stages(
+  run_dir: PathLike,
+  name: str,
+  data: TrainData,
+  *,
+  stages: Sequence[str],
+  given: Mapping[str, Mapping[str, Any]],
+) -> tuple[Method, ...]:
+  """Returns the stages of a method, none of one that has none.
+
+  The arguments are those of `with_chosen`.
+  """
+  return tuple(
+    with_chosen(run_dir, stage, data, given=given)
+    for stage in stages
+    if name == 'multi_stage'
+  )
 
 
 def measure(
