@@ -14,10 +14,11 @@ from genrec_jax import evaluate as evaluation
 from genrec_jax.data import token_cache
 from genrec_jax.data.batches import TrainBatches, suggest_buckets
 from genrec_jax.data.mixtures import mixing_rates
-from genrec_jax.ids.item_ids import TokenLayout
+from genrec_jax.ids import token_vectors
+from genrec_jax.ids.item_ids import ItemIds, TokenLayout
 from genrec_jax.measuring.watching import watched_metric
 from genrec_jax.training import parameters, partitioning, trainer
-from genrec_jax.types import PathLike
+from genrec_jax.types import GenrecError, PathLike
 
 # What may change while a run goes on: how long it is, how often it is looked
 # at, where it is computed. A schedule that ends with num_steps binds it once
@@ -115,6 +116,7 @@ def train(
   model_parallel: int = 1,
   axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
   accumulation_steps: int = 1,
+  start_from_vectors: bool = False,
   accept_changes: bool = False,
   settings: Mapping[str, Any] | None = None,
 ) -> trainer.Progress:
@@ -149,6 +151,9 @@ def train(
     model_parallel: devices that share one copy of the model.
     axis_rules: logical axis to mesh axis (gin/meshes/).
     accumulation_steps: parts of a batch that are computed one by one.
+    start_from_vectors: whether the embedding of an item's token starts as the
+      mean of the vectors of the items that have it, those of `<run_dir>/ids`
+      (ids/token_vectors.py); the other parameters are drawn.
     accept_changes: go on from a checkpoint that was trained with other
       settings than these.
     settings: JSON values by name that the arguments stand for; the command
@@ -159,7 +164,8 @@ def train(
 
   Raises:
     GenrecError: if the tokens are missing or not those of the checkpoints, the
-      settings do not fit, or the loss is not finite.
+      ids have no vectors to start from, the settings do not fit, or the loss
+      is not finite.
   """
   partitioning.use_compilation_cache()
   cache = evaluation.load_tokens(run_dir)
@@ -195,11 +201,44 @@ def train(
     initial_params=functools.partial(parameters.read_initial, run_dir)
     if imported
     else None,
+    token_rows=functools.partial(
+      _token_rows, run_dir=run_dir, cache=cache, seed=seed
+    )
+    if start_from_vectors
+    else None,
     inputs={
       'tokens': cache.fingerprint,
       'vocabulary': cache.vocabulary_fingerprint,
       **imported,
     },
+  )
+
+
+def _token_rows(
+  width: int,
+  *,
+  run_dir: PathLike,
+  cache: token_cache.TokenCache,
+  seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the tokens of items and the rows that training starts with."""
+  initial = pathlib.Path(run_dir) / parameters.INITIAL
+  if initial.exists():
+    raise GenrecError(
+      'Got start_from_vectors=True, and parameters that were imported, whose'
+      ' tables have another scale; leave start_from_vectors out, or remove'
+      f' {initial}.'
+    )
+  directory = pathlib.Path(run_dir) / 'ids'
+  vectors = ItemIds.load(directory).vectors
+  if vectors is None:
+    raise GenrecError(
+      f'Got start_from_vectors=True, but the ids in {directory} were made'
+      ' without vectors; leave it out, or build ids by a method that takes'
+      ' item_vectors (gin/ids/residual_kmeans.gin, hybrid_ids.gin).'
+    )
+  return token_vectors.token_vectors(
+    cache.item_tokens, vectors, width, seed=seed
   )
 
 

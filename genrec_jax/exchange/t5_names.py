@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from jaxtyping import Float
 
+from genrec_jax.models.token_tables import EMBEDDING, HEAD
+
 Weights = dict[str, Float[np.ndarray, '...']]
 
-EMBEDDING = 'token_embedder/embedding'
-HEAD = 'decoder/logits_dense/kernel'
 _SUBLAYERS = {
   'encoder': {
     'attention': 'layer.0.SelfAttention',

@@ -27,6 +27,9 @@ free_codes             codes that no item has: the nearest, or by vote
 new_items              the items that were added to a run, on disk
 quantizer              codebooks, kept with the ids
 
+What models start from:
+token_vectors          what the items of a token have in common
+
 What the codes mean:
 inspection             do items that share a prefix belong together?
 

@@ -10,11 +10,13 @@ import flax.core
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Float, Int, Int32
 
 from genrec_jax.models import losses
+from genrec_jax.models.token_tables import set_rows
 from genrec_jax.training import partitioning
 from genrec_jax.types import GenrecError
 
@@ -69,6 +71,8 @@ def initial_state(
   *,
   seed: int,
   params: PyTree | None = None,
+  token_rows: tuple[Int[np.ndarray, 'M'], Float[np.ndarray, 'M D']]
+  | None = None,
 ) -> TrainState:
   """Returns the state before the first step, each shard made in its place.
 
@@ -78,20 +82,24 @@ def initial_state(
     abstract: the state's shapes and shardings.
     seed: of the parameters that are drawn.
     params: those to start from instead, sharded as `abstract` has them.
+    token_rows: tokens, and the rows of the token tables that they start with.
   """
   optimizer = _optimizer(model)
 
-  def start(params):
+  def start(params, token_rows):
+    if token_rows is not None:
+      params = set_rows(params, *token_rows)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-  def draw(key):
+  def draw(key, token_rows):
     variables = _initial_variables(model, mesh, key)
-    return start(flax.core.unfreeze(variables['params']))
+    return start(flax.core.unfreeze(variables['params']), token_rows)
 
   shardings = _shardings(abstract)
   if params is not None:
-    return jax.jit(start, out_shardings=shardings, donate_argnums=0)(params)
-  return jax.jit(draw, out_shardings=shardings)(_keys(seed)[0])
+    begin = jax.jit(start, out_shardings=shardings, donate_argnums=0)
+    return begin(params, token_rows)
+  return jax.jit(draw, out_shardings=shardings)(_keys(seed)[0], token_rows)
 
 
 def make_train_step(

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
+from genrec_jax.models.token_tables import table_width
 from genrec_jax.training import optimizers, partitioning, steps, writers
 from genrec_jax.training.checkpoints import Checkpoints
 from genrec_jax.training.meter import Meter
@@ -69,6 +71,7 @@ def train(
   axis_rules: partitioning.AxisRules = partitioning.AXIS_RULES,
   accumulation_steps: int = 1,
   initial_params: Callable[[PyTree], PyTree] | None = None,
+  token_rows: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None,
   inputs: Mapping[str, str] | None = None,
   settings: Mapping[str, Any] | None = None,
   accept_changes: bool = False,
@@ -100,6 +103,8 @@ def train(
     accumulation_steps: parts of a batch that are computed one by one.
     initial_params: from the shapes and shardings of the parameters to those
       that a run starts from; by default they are drawn.
+    token_rows: from the width of the token tables to tokens and the rows that
+      they start with, whatever the other parameters are.
     inputs: fingerprints of what is trained on; checkpoints of others are
       refused.
     settings: what else made the run, JSON values by name; None for nothing.
@@ -148,7 +153,12 @@ def train(
       start, progress = 0, Progress()
       params = initial_params and initial_params(abstract.params)
       state = steps.initial_state(
-        model, mesh, abstract, seed=seed, params=params
+        model,
+        mesh,
+        abstract,
+        seed=seed,
+        params=params,
+        token_rows=token_rows and token_rows(table_width(abstract.params)),
       )
 
     def is_done(step, progress):
