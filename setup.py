@@ -49,7 +49,7 @@ HF = ['safetensors>=0.5', 'torch>=2.4', 'transformers>=5']
 # The matrix factorizations among `genrec baselines`.
 BASELINES = ['implicit>=0.7.2']
 
-REPORT = ['jinja2>=3.1', 'plotly>=6', 'scikit-learn>=1.5']
+REPORT = ['jinja2>=3.1', 'scikit-learn>=1.5']
 
 TEST = [
   'fairlearn>=0.12',

@@ -141,7 +141,6 @@ def missing_package(
     'tensorflow': 'tasks',
     'tensorflow_datasets': 'tasks',
     'sentencepiece': 'tasks',
-    'plotly': 'report',
     'jinja2': 'report',
     'sklearn': 'report',
   }

@@ -205,7 +205,7 @@ def _table(title, note, columns, rows):
 def _page(directory, catalogue, result, tables, max_map_items, seed):
   """Returns the report as HTML."""
   # Late: the report's libraries are an extra.
-  from genrec_jax.reporting import charts, figures, page
+  from genrec_jax.reporting import figures, page
 
   ids = catalogue.ids
   vectors, source = ids.vectors, 'the vectors that the ids were made from'
@@ -230,7 +230,7 @@ def _page(directory, catalogue, result, tables, max_map_items, seed):
       'title': f'The ids of {directory.resolve().name}',
       'subtitle': build_ids.describe(ids).split('\n')[0],
       'tables': tables,
-      'control_figures': charts.beside_control(tables),
+      'control_figures': figures.beside_control(tables),
       'map_figures': [
         figures.id_space(places, codes[shown], names, title)
         for title, codes in (('ids', ids.codes), ('shuffled ids', control))
@@ -240,7 +240,7 @@ def _page(directory, catalogue, result, tables, max_map_items, seed):
         f' {source}.'
       ),
       'levels': result['levels'],
-      'use_figure': charts.level_use(ids.codes),
+      'use_figure': figures.level_use(ids.codes),
       'prefixes': result['prefixes'],
       'notes': result['notes'],
       'facts': [

@@ -73,7 +73,7 @@ def test_the_page_holds_the_numbers_and_asks_nothing_of_the_network(
   assert {'attributes', 'brand', 'category'} <= result['attributes'].keys()
   for shown in (text, html):
     assert f'{result["overlap"]["nearest"]:.4f}' in shown
-  assert pages.requests(html, of_libraries=True) == []
+  assert pages.requests(html) == []
   if method == 'atomic_ids':
     assert 'No two items share their first code.' in text
   else:

@@ -1,8 +1,9 @@
 """What a person looks at after a run, or several.
 
 page            the self-contained HTML pages, with one stylesheet
-charts          pictures as SVG: lines, means with intervals
-figures         pictures that one points into, with Plotly: maps of IDs
+charts          pictures as SVG: lines, spots, bars, maps, with intervals
+drawing         what they are drawn of
+figures         pictures of IDs, of probabilities, of what answers are made of
 training_curves how training went
 task_sections   the measures of each task beside its floors
 bias_section    what accuracy hides

@@ -9,19 +9,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float
 from markupsafe import Markup
 
-COLOURS = 8  # of the stylesheet; further series are dashed
-MOST_POINTS = 200  # of a line
-_WIDTH = 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 40
-_ROW = 14  # the height of a mark with its interval
+from genrec_jax.reporting import drawing
 
-Points = Sequence[tuple[float, float]]
+MOST_POINTS = 200  # of a line
+_ROW = 14  # the height of a mark with its interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +39,25 @@ class Mark:
   n: int | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Spot:
+  """A place of two means, each with its interval.
+
+  Attributes:
+    x: the place.
+    y: the place.
+    told: what is said of it where one points at it, before its numbers.
+    x_ends: lower and upper end, None where there is no interval.
+    y_ends: lower and upper end.
+  """
+
+  x: float
+  y: float
+  told: str
+  x_ends: tuple[float, float] | None = None
+  y_ends: tuple[float, float] | None = None
+
+
 def write_number(value: float) -> str:
   """Returns a number as marks and axes have it: four digits."""
   return f'{value:,.4g}' if abs(value) < 1e5 else f'{value:,.0f}'
@@ -53,20 +68,8 @@ def write_percent(value: float) -> str:
   return f'{100 * value:.4g} %'
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-  """Returns round numbers from `low` to `high`, about `count` of them."""
-  if not high > low:
-    return [low]
-  rough = (high - low) / count
-  power = 10.0 ** math.floor(math.log10(rough))
-  step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough)
-  first = math.ceil(low / step - 1e-9)
-  last = math.floor(high / step + 1e-9)
-  return [round(place * step, 12) for place in range(first, last + 1)]
-
-
 def line_chart(
-  lines: Mapping[str, Points],
+  lines: Mapping[str, drawing.Points],
   *,
   title: str,
   x_title: str,
@@ -75,7 +78,7 @@ def line_chart(
   write_y: Callable[[float], str] = write_number,
   x_range: tuple[float, float] | None = None,
   y_range: tuple[float, float] | None = None,
-  dotted: Mapping[str, Points] | None = None,
+  dotted: Mapping[str, drawing.Points] | None = None,
   dots: bool = True,
 ) -> Markup:
   """Draws lines, such as a metric against the step.
@@ -101,17 +104,25 @@ def line_chart(
   if not points:
     return Markup('')
   height = 260
-  x_axis = _Axis.of([x for x, _ in points], x_range, _LEFT, _WIDTH - _RIGHT)
-  y_axis = _Axis.of([y for _, y in points], y_range, height - _BOTTOM, _TOP)
-  parts = _axes(x_axis, y_axis, height, x_title, y_title, write_x, write_y)
+  x_axis = drawing.Axis.of(
+    [x for x, _ in points], x_range, drawing.LEFT, drawing.WIDTH - drawing.RIGHT
+  )
+  y_axis = drawing.Axis.of(
+    [y for _, y in points], y_range, height - drawing.BOTTOM, drawing.TOP
+  )
+  parts = drawing.draw_axes(
+    x_axis, y_axis, height, x_title, y_title, write_x, write_y
+  )
   for number, (name, line) in enumerate(lines.items()):
-    parts.append(_polyline(line, x_axis, y_axis, _series(number)))
+    parts.append(
+      drawing.polyline(line, x_axis, y_axis, drawing.series_class(number))
+    )
     parts += [
       Markup(
         '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title>'
         '</circle>'
       ).format(
-        _series(number),
+        drawing.series_class(number),
         x_axis(x),
         y_axis(y),
         3 if len(line) <= 30 else 1.5,
@@ -120,8 +131,8 @@ def line_chart(
       for x, y in (line if dots else ())
     ]
   for line in dotted.values():
-    parts.append(_polyline(line, x_axis, y_axis, 'reference'))
-  return _figure(title, parts, height, [*lines], [*dotted])
+    parts.append(drawing.polyline(line, x_axis, y_axis, 'reference'))
+  return drawing.figure(title, parts, height, [*lines], [*dotted])
 
 
 def interval_chart(
@@ -150,109 +161,172 @@ def interval_chart(
   series = list(dict.fromkeys(mark.series for mark in marks))
   ends = [e for m in marks for e in (m.mean, m.low, m.high) if e is not None]
   label, left = 16, 12
-  tops, height = [], _TOP
+  tops, height = [], drawing.TOP
   for of_row in rows.values():
     tops.append(height)
     height += label + _ROW * len(of_row) + 6
   bottom = height
-  height += _BOTTOM - 4
+  height += drawing.BOTTOM - 4
   span = (0.0, 1.03 * max(ends)) if from_zero and min(ends) >= 0 else None
-  axis = _Axis.of(ends, span, left, _WIDTH - _RIGHT)
+  axis = drawing.Axis.of(ends, span, left, drawing.WIDTH - drawing.RIGHT)
   parts = []
   for tick in axis.ticks():
-    parts.append(_grid(axis(tick), _TOP, axis(tick), bottom))
-    parts.append(_below(axis(tick), bottom + 15, write(tick)))
-  parts.append(_text((_WIDTH) / 2, height - 4, x_title, 'middle', 'name'))
+    parts.append(drawing.grid(axis(tick), drawing.TOP, axis(tick), bottom))
+    parts.append(drawing.number_below(axis(tick), bottom + 15, write(tick)))
+  parts.append(
+    drawing.text((drawing.WIDTH) / 2, height - 4, x_title, 'middle', 'name')
+  )
   for top, (name, of_row) in zip(tops, rows.items()):
-    parts.append(_text(left, top + 12, name, 'start', 'row'))
+    parts.append(drawing.text(left, top + 12, name, 'start', 'row'))
     for place, mark in enumerate(of_row):
       y = top + label + _ROW * (place + 0.5)
       parts.append(_interval(mark, axis, y, series.index(mark.series), write))
-  return _figure(title, parts, height, series, [])
+  return drawing.figure(title, parts, height, series, [])
 
 
-def beside_control(tables: Sequence[Mapping[str, Any]]) -> list[Markup]:
-  """Draws the columns `ids` and `shuffled` of tables, a picture each.
+def scatter_chart(
+  series: Mapping[str, Sequence[Spot]],
+  *,
+  title: str,
+  x_title: str,
+  y_title: str,
+  write_x: Callable[[float], str] = write_number,
+  write_y: Callable[[float], str] = write_number,
+  dotted: Mapping[str, drawing.Points] | None = None,
+  joined: bool = False,
+) -> Markup:
+  """Draws spots with their intervals, such as an accuracy against a cost.
 
   Args:
-    tables: with 'title', 'columns' and 'rows' of a 'name' and 'values'.
+    series: spots by what they are of.
+    title: what the picture shows.
+    x_title: of the horizontal axis.
+    y_title: of the vertical axis.
+    write_x: writes a number of that axis.
+    write_y: writes a number of that axis.
+    dotted: lines to compare with, drawn in grey.
+    joined: whether a line goes through the spots of a series.
+
+  Returns:
+    A <figure>; '' where there are no spots.
   """
-  return [
-    interval_chart(
-      {
-        row['name']: [
-          Mark(column, row['values'][table['columns'].index(column)])
-          for column in ('ids', 'shuffled')
-        ]
-        for row in table['rows']
-      },
-      title=table['title'],
-      x_title='share',
-      write=write_percent,
-    )
-    for table in tables
-  ]
-
-
-def level_use(codes: Int[np.ndarray, 'N L']) -> Markup:
-  """Draws how many items each code of a level has, the most used first."""
-  lines = {}
-  for level, column in enumerate(codes.T):
-    counts = np.sort(np.bincount(column[column >= 0]))[::-1]
-    counts = counts[counts > 0]
-    lines[f'level {level}'] = list(enumerate(counts.tolist(), start=1))
-  return line_chart(
-    lines,
-    title='Items of each code',
-    x_title='codes, the most used first',
-    y_title='items of the code',
+  dotted = dotted or {}
+  spots = [spot for of in series.values() for spot in of]
+  if not spots:
+    return Markup('')
+  compared = [point for line in dotted.values() for point in line]
+  height = 300
+  xs = [x for spot in spots for x in (spot.x, *(spot.x_ends or ()))]
+  ys = [y for spot in spots for y in (spot.y, *(spot.y_ends or ()))]
+  x_axis = drawing.Axis.of(
+    xs + [x for x, _ in compared],
+    None,
+    drawing.LEFT,
+    drawing.WIDTH - drawing.RIGHT,
   )
+  y_axis = drawing.Axis.of(
+    ys + [y for _, y in compared], None, height - drawing.BOTTOM, drawing.TOP
+  )
+  parts = drawing.draw_axes(
+    x_axis, y_axis, height, x_title, y_title, write_x, write_y
+  )
+  for line in dotted.values():
+    parts.append(drawing.polyline(line, x_axis, y_axis, 'reference'))
+  for number, of in enumerate(series.values()):
+    if joined:
+      points = [(spot.x, spot.y) for spot in of]
+      parts.append(
+        drawing.polyline(points, x_axis, y_axis, drawing.series_class(number))
+      )
+    parts += [
+      _spot(spot, x_axis, y_axis, number, write_x, write_y) for spot in of
+    ]
+  return drawing.figure(title, parts, height, [*series], [*dotted])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Axis:
-  """From numbers to places."""
+def share_chart(
+  rows: Mapping[str, Mapping[str, float]], *, title: str, x_title: str
+) -> Markup:
+  """Draws how each whole is made up, a bar of parts for each.
 
-  low: float
-  high: float
-  start: float
-  stop: float
+  Args:
+    rows: by whole, the shares of its parts, of 0 to 1 and 1 together.
+    title: what the picture shows.
+    x_title: what the shares are of.
 
-  @classmethod
-  def of(cls, values, span, start, stop) -> _Axis:
-    low, high = span or (min(values), max(values))
-    if not high > low:
-      low, high = low - abs(low) / 2 - 1e-9, high + abs(high) / 2 + 1e-9
-    if span is None:
-      margin = (high - low) * 0.04
-      low, high = low - margin * (low != 0), high + margin
-    return cls(low, high, start, stop)
-
-  def __call__(self, value: float) -> float:
-    share = (value - self.low) / (self.high - self.low)
-    return self.start + share * (self.stop - self.start)
-
-  def ticks(self) -> list[float]:
-    return ticks(self.low, self.high)
-
-
-def _axes(x_axis, y_axis, height, x_title, y_title, write_x, write_y):
+  Returns:
+    A <figure>; '' where there are no rows.
+  """
+  if not rows:
+    return Markup('')
+  names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
+  left, bar, row = 12, 14, 38
+  bottom = drawing.TOP + row * len(rows)
+  height = bottom + drawing.BOTTOM - 4
+  axis = drawing.Axis(0.0, 1.0, left, drawing.WIDTH - drawing.RIGHT)
   parts = []
-  for tick in y_axis.ticks():
-    y = y_axis(tick)
-    parts.append(_grid(_LEFT, y, _WIDTH - _RIGHT, y))
-    parts.append(_text(_LEFT - 6, y + 4, write_y(tick), 'end'))
-  for tick in x_axis.ticks():
-    parts.append(_below(x_axis(tick), height - _BOTTOM + 16, write_x(tick)))
-  middle = (_LEFT + _WIDTH - _RIGHT) / 2
-  parts.append(_text(middle, height - 6, x_title, 'middle', 'name'))
+  for tick in axis.ticks():
+    parts.append(drawing.grid(axis(tick), drawing.TOP, axis(tick), bottom))
+    parts.append(
+      drawing.number_below(axis(tick), bottom + 15, write_percent(tick))
+    )
   parts.append(
-    Markup(
-      '<text class="name" transform="translate(12 {:.0f}) rotate(-90)"'
-      ' text-anchor="middle">{}</text>'
-    ).format((_TOP + height - _BOTTOM) / 2, y_title)
+    drawing.text(drawing.WIDTH / 2, height - 4, x_title, 'middle', 'name')
   )
-  return parts
+  for place, (name, shares) in enumerate(rows.items()):
+    top, start = drawing.TOP + row * place, 0.0
+    parts.append(drawing.text(left, top + 12, name, 'start', 'row'))
+    for part, share in shares.items():
+      parts.append(
+        Markup(
+          '<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}">'
+          '<title>{}</title></rect>'
+        ).format(
+          drawing.series_class(names.index(part)),
+          axis(start),
+          top + 18,
+          axis(start + share) - axis(start),
+          bar,
+          f'{part}: {write_percent(share)}',
+        )
+      )
+      start += share
+  return drawing.figure(title, parts, height, names, [])
+
+
+def map_chart(
+  positions: Float[np.ndarray, 'N 2'],
+  colours: Sequence[str],
+  told: Sequence[str],
+  *,
+  title: str,
+) -> Markup:
+  """Draws things on a plane, without axes, one unit as long in x as in y.
+
+  Args:
+    positions: where each thing lies.
+    colours: of each, as CSS has them.
+    told: what is said of each where one points at it.
+    title: what the picture shows.
+
+  Returns:
+    A <figure>; '' where there are no things.
+  """
+  if not len(positions):
+    return Markup('')
+  low, high = positions.min(axis=0), positions.max(axis=0)
+  scale = (drawing.WIDTH - 12) / max(*(high - low), 1e-9)
+  # Up is more, as on a plot.
+  places = (positions - low) * scale * (1, -1) + (6, 0)
+  height = float((high - low)[1] * scale) + 12
+  parts = [
+    Markup(
+      '<circle cx="{:.1f}" cy="{:.1f}" r="2.5" style="fill:{}"><title>{}'
+      '</title></circle>'
+    ).format(x, height - 6 + y, colour, text)
+    for (x, y), colour, text in zip(places, colours, told)
+  ]
+  return drawing.figure(title, parts, height, [], [])
 
 
 def _interval(mark, axis, y, number, write) -> Markup:
@@ -269,52 +343,26 @@ def _interval(mark, axis, y, number, write) -> Markup:
   return Markup(
     '<g class="{}">{}<circle cx="{:.1f}" cy="{:.1f}" r="4"/>'
     '<title>{}</title></g>'
-  ).format(_series(number), line, axis(mark.mean), y, told)
+  ).format(drawing.series_class(number), line, axis(mark.mean), y, told)
 
 
-def _polyline(points: Points, x_axis, y_axis, name: str) -> Markup:
-  places = ' '.join(f'{x_axis(x):.1f},{y_axis(y):.1f}' for x, y in points)
-  return Markup('<polyline class="{}" points="{}"/>').format(name, places)
-
-
-def _grid(x1: float, y1: float, x2: float, y2: float) -> Markup:
-  return Markup('<path class="grid" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>').format(
-    x1, y1, x2, y2
-  )
-
-
-def _text(x, y, text: str, anchor: str, name: str = '') -> Markup:
+def _spot(spot, x_axis, y_axis, number, write_x, write_y) -> Markup:
+  x, y = x_axis(spot.x), y_axis(spot.y)
+  lines = [
+    Markup('M{:.1f} {:.1f}H{:.1f}').format(x_axis(low), y, x_axis(high))
+    for low, high in [spot.x_ends or (spot.x, spot.x)]
+  ] + [
+    Markup('M{:.1f} {:.1f}V{:.1f}').format(x, y_axis(low), y_axis(high))
+    for low, high in [spot.y_ends or (spot.y, spot.y)]
+  ]
+  told = f'{spot.told}: {write_x(spot.x)}, {write_y(spot.y)}'
   return Markup(
-    '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
-  ).format(name, x, y, anchor, text)
+    '<g class="{}"><path d="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="4"/>'
+    '<title>{}</title></g>'
+  ).format(drawing.series_class(number), Markup('').join(lines), x, y, told)
 
 
-def _below(x: float, y: float, text: str) -> Markup:
-  """Returns the number of a tick, within the picture where it is the last."""
-  last = x > _WIDTH - _RIGHT - 3 * len(text)
-  return _text(_WIDTH - 1 if last else x, y, text, 'end' if last else 'middle')
-
-
-def _figure(title, parts, height, series, references) -> Markup:
-  keys = [
-    Markup('<li class="{}">{}</li>').format(_series(number), name)
-    for number, name in enumerate(series)
-  ] + [Markup('<li class="reference">{}</li>').format(n) for n in references]
-  return Markup(
-    '<figure class="chart"><figcaption>{}</figcaption>'
-    '<svg viewBox="0 0 {} {:.0f}" role="img" aria-label="{}">{}</svg>'
-    '<ul class="legend">{}</ul></figure>'
-  ).format(
-    title, _WIDTH, height, title, Markup('').join(parts), Markup('').join(keys)
-  )
-
-
-def _series(number: int) -> str:
-  dashed = ' dashed' * (number // COLOURS % 2)
-  return f'series s{number % COLOURS}{dashed}'
-
-
-def _thin(points: Points) -> list[tuple[float, float]]:
+def _thin(points: drawing.Points) -> list[tuple[float, float]]:
   """Returns points that lie evenly among many, the last one included."""
   points = [p for p in points if all(math.isfinite(value) for value in p)]
   if len(points) <= MOST_POINTS:

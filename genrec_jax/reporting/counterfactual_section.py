@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import plotly.graph_objects as go
+from markupsafe import Markup
 
 from genrec_jax.measuring.arms import FLIPPED, SAME, UNKNOWN, WITHOUT
 from genrec_jax.measuring.counterfactual import CHANGE, COLUMNS, LOSS, K
@@ -62,7 +62,7 @@ def counterfactual_section(
   }
 
 
-def bias_and_personalisation(result: Mapping[str, Any]) -> go.Figure:
+def bias_and_personalisation(result: Mapping[str, Any]) -> Markup:
   """Draws how far answers change against what that costs, by arm and group.
 
   Args:

@@ -1,31 +1,24 @@
-"""Pictures that one points into, of IDs, as Plotly figures."""
+"""Pictures of IDs, of probabilities and of what answers are made of."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float, Int
+from markupsafe import Markup
 
-LAYOUT = dict(
-  template='simple_white',
-  margin=dict(l=60, r=20, t=30, b=50),
-  height=380,
-  font=dict(family='system-ui, sans-serif', size=13),
-)
-# For a title beneath Plotly's buttons, and no axes.
-ROOM_ABOVE = dict(margin=dict(l=10, r=10, t=70, b=10))
+from genrec_jax.evaluation.hallucination import KINDS
+from genrec_jax.reporting import charts
 
 
 def id_space(
   positions: Float[np.ndarray, 'N 2'],
   codes: Int[np.ndarray, 'N L'],
   names: Sequence[str],
-  title: str | None = None,
-) -> go.Figure:
+  title: str = 'Items by the first code of their IDs',
+) -> Markup:
   """Draws items on a plane, coloured by the first code of their IDs.
 
   Args:
@@ -34,61 +27,83 @@ def id_space(
     names: shown where one points.
     title: of the picture.
   """
-  figure = go.Figure()
-  figure.add_scattergl(
-    x=positions[:, 0],
-    y=positions[:, 1],
-    mode='markers',
-    text=[_told(name, code) for name, code in zip(names, codes)],
-    hoverinfo='text',
-    marker=dict(size=5, opacity=0.8, color=_colours(codes[:, 0])),
+  told = [
+    f'{name}, codes {" · ".join(str(one) for one in code if one >= 0)}'
+    for name, code in zip(names, codes)
+  ]
+  return charts.map_chart(positions, _colours(codes[:, 0]), told, title=title)
+
+
+def beside_control(tables: Sequence[Mapping[str, Any]]) -> list[Markup]:
+  """Draws the columns `ids` and `shuffled` of tables, a picture each.
+
+  Args:
+    tables: with 'title', 'columns' and 'rows' of a 'name' and 'values'.
+  """
+  return [
+    charts.interval_chart(
+      {
+        row['name']: [
+          charts.Mark(column, row['values'][table['columns'].index(column)])
+          for column in ('ids', 'shuffled')
+        ]
+        for row in table['rows']
+      },
+      title=table['title'],
+      x_title='share',
+      write=charts.write_percent,
+    )
+    for table in tables
+  ]
+
+
+def level_use(codes: Int[np.ndarray, 'N L']) -> Markup:
+  """Draws how many items each code of a level has, the most used first."""
+  lines = {}
+  for level, column in enumerate(codes.T):
+    counts = np.sort(np.bincount(column[column >= 0]))[::-1]
+    counts = counts[counts > 0]
+    lines[f'level {level}'] = list(enumerate(counts.tolist(), start=1))
+  return charts.line_chart(
+    lines,
+    title='Items of each code',
+    x_title='codes, the most used first',
+    y_title='items of the code',
   )
-  figure.update_xaxes(visible=False)
-  figure.update_yaxes(visible=False, scaleanchor='x')
-  figure.update_layout(
-    **{**LAYOUT, **ROOM_ABOVE, 'height': 520}, title=title, showlegend=False
-  )
-  return figure
 
 
 def reliability_diagram(
   curves: Mapping[str, Sequence[Mapping[str, float]]],
-) -> go.Figure:
+) -> Markup:
   """Draws what came true against what was said, a line an event.
 
   Args:
     curves: by event, bins with the means 'probability' and 'outcome' and the
       number of their examples 'n'.
   """
-  figure = go.Figure()
-  for name, bins in curves.items():
-    said, came, sizes = (
-      np.array([one[key] for one in bins])
-      for key in ('probability', 'outcome', 'n')
-    )
-    # Two standard errors of a share, so that small bins do not mislead.
-    error = 2 * np.sqrt(came * (1 - came) / sizes)
-    figure.add_scatter(
-      x=said,
-      y=came,
-      name=name,
-      mode='lines+markers',
-      text=[f'{n:,} examples' for n in sizes],
-      error_y=dict(array=error, thickness=1),
-    )
-  figure.add_scatter(
-    x=[0, 1],
-    y=[0, 1],
-    name='calibrated',
-    mode='lines',
-    line=dict(color='#98a2b3', dash='dot'),
+  spots: dict[str, list[charts.Spot]] = {}
+  for event, bins in curves.items():
+    for one in bins:
+      came = one['outcome']
+      # Two standard errors of a share, so that small bins do not mislead.
+      error = 2 * np.sqrt(came * (1 - came) / one['n'])
+      spots.setdefault(event, []).append(
+        charts.Spot(
+          one['probability'],
+          came,
+          f'{event} ({one["n"]:,.0f} examples)',
+          y_ends=(max(came - error, 0.0), min(came + error, 1.0)),
+        )
+      )
+  said = [spot.x for of in spots.values() for spot in of]
+  return charts.scatter_chart(
+    spots,
+    title='What came true of what was said',
+    x_title='probability said',
+    y_title='share come true',
+    dotted={'calibrated': [(end, end) for end in (0.0, max(said, default=1))]},
+    joined=True,
   )
-  figure.update_layout(
-    xaxis_title='probability said', yaxis_title='share come true', **LAYOUT
-  )
-  figure.update_xaxes(range=[0, 1])
-  figure.update_yaxes(range=[0, 1])
-  return figure
 
 
 def change_and_loss(
@@ -96,7 +111,7 @@ def change_and_loss(
   *,
   change: str,
   loss: str,
-) -> go.Figure:
+) -> Markup:
   """Draws what is lost of accuracy against how far answers change.
 
   Above the line of 0 a change costs accuracy: what was changed personalised.
@@ -108,50 +123,47 @@ def change_and_loss(
     change: what x is.
     loss: what y is.
   """
-  figure = go.Figure()
-  for name, of_series in points.items():
-    axes = {}
-    for axis in ('x', 'y'):
-      mean, low, high = (
-        np.array([point[axis][key] for point in of_series])
-        for key in ('mean', 'low', 'high')
+  spots = {
+    series: [
+      charts.Spot(
+        point['x']['mean'],
+        point['y']['mean'],
+        point['label'],
+        x_ends=(point['x']['low'], point['x']['high']),
+        y_ends=(point['y']['low'], point['y']['high']),
       )
-      axes[axis] = mean
-      axes[f'error_{axis}'] = dict(
-        array=high - mean, arrayminus=mean - low, thickness=1
-      )
-    figure.add_scatter(
-      name=name,
-      mode='markers',
-      marker_size=9,
-      text=[point['label'] for point in of_series],
-      hovertemplate='%{text}<br>%{x:.3f}, %{y:.4f}',
-      **axes,
-    )
-  figure.add_hline(y=0, line=dict(color='#98a2b3', dash='dot'))
-  figure.update_layout(
-    xaxis_title=change,
-    yaxis_title=loss,
-    showlegend=True,
-    **{**LAYOUT, 'height': 460},
+      for point in of
+    ]
+    for series, of in points.items()
+  }
+  ends = [spot.x_ends[1] for of in spots.values() for spot in of]
+  return charts.scatter_chart(
+    spots,
+    title='Bias and personalisation',
+    x_title=change,
+    y_title=loss,
+    dotted={'nothing lost': [(0.0, 0.0), (max(ends, default=1.0), 0.0)]},
   )
-  figure.update_xaxes(rangemode='tozero')
-  return figure
 
 
-def _told(name: str, code: Int[np.ndarray, 'L']) -> str:
-  """Returns what is said of an item; Plotly would take tags for its own."""
-  codes = ' · '.join(str(number) for number in code if number >= 0)
-  return f'{html.escape(name)}<br>codes {codes}'
+def kinds_of_ids(rows: Mapping[str, Mapping[str, Any]]) -> Markup:
+  """Draws what each way of decoding writes: items, and what is none.
 
-
-def _colours(numbers: Int[np.ndarray, 'N']) -> list[str]:
-  """Returns a colour for each number, different ones for near numbers."""
-  return [
-    f'hsl({number * 137.508 % 360:.0f},{65 + 20 * (number % 2)}%,'
-    f'{(42, 62, 52)[number % 3]}%)'
-    for number in numbers.tolist()
-  ]
+  Args:
+    rows: by way of decoding, the mean of 'no_item' and the shares of 'kinds'.
+  """
+  written = {}
+  for name, row in rows.items():
+    if row['no_item']['mean'] is None:
+      continue
+    shares = {kind.replace('_', ' '): row['kinds'][kind] for kind in KINDS}
+    written[name] = {
+      'an item': 1 - row['no_item']['mean'],
+      **{kind: share for kind, share in shares.items() if share},
+    }
+  return charts.share_chart(
+    written, title='What is written', x_title='share of what is written'
+  )
 
 
 def plane(
@@ -168,3 +180,12 @@ def plane(
     perplexity=min(30.0, (len(vectors) - 1) / 3),
     random_state=seed,
   ).fit_transform(vectors)
+
+
+def _colours(numbers: Int[np.ndarray, 'N']) -> list[str]:
+  """Returns a colour for each number, different ones for near numbers."""
+  return [
+    f'hsl({number * 137.508 % 360:.0f},{65 + 20 * (number % 2)}%,'
+    f'{(42, 62, 52)[number % 3]}%)'
+    for number in numbers.tolist()
+  ]

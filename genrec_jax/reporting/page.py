@@ -13,20 +13,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jinja2
-import plotly.graph_objects as go
-import plotly.offline
 from markupsafe import Markup
-
-# What runs in a page with Plotly: each figure is a script, and WebGL compiles.
-_PLOTLY_SOURCE = Markup("'unsafe-inline' 'unsafe-eval'")
 
 
 def render(context: Mapping[str, Any], template: str = 'page.html') -> str:
   """Fills a page's template.
 
   Args:
-    context: what the template reads; figures are drawn where it says
-      `{{ name | figure }}`.
+    context: what the template reads.
     template: a file beside this one; those of pages extend base.html.
   """
   environment = jinja2.Environment(
@@ -35,7 +29,6 @@ def render(context: Mapping[str, Any], template: str = 'page.html') -> str:
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
   )
-  environment.filters['figure'] = _figure_html
   environment.filters['metric'] = _metric
   script = _read('ledger.js')
   return environment.get_template(template).render(
@@ -43,10 +36,6 @@ def render(context: Mapping[str, Any], template: str = 'page.html') -> str:
     ledger_script=script,
     # No other script runs in the ledger, whatever its data hold.
     ledger_source=Markup(f"'sha256-{_digest(script)}'"),
-    plotly_source=_PLOTLY_SOURCE,
-    follow_colours=_read('follow_colours.js'),
-    # Plotly's own library travels inside the page: 5 MB, and no request.
-    plotly_js=Markup(plotly.offline.get_plotlyjs()),
     **context,
   )
 
@@ -60,20 +49,6 @@ def _read(name: str) -> Markup:
 def _digest(script: str) -> str:
   digest = hashlib.sha256(script.encode()).digest()
   return base64.b64encode(digest).decode()
-
-
-def _figure_html(figure: go.Figure | Markup) -> Markup:
-  """Returns a figure of Plotly, or one of charts.py, as HTML."""
-  if isinstance(figure, Markup):
-    return figure
-  return Markup(
-    figure.to_html(
-      full_html=False,
-      include_plotlyjs=False,
-      config={'displaylogo': False, 'responsive': True},
-    )
-    + '<noscript><p class="note">This picture needs JavaScript.</p></noscript>'
-  )
 
 
 def _metric(value: Any) -> str:

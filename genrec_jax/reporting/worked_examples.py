@@ -105,7 +105,7 @@ def write_page(
   seed: int,
 ) -> list[dict[str, Any]]:
   """Writes the page of worked examples, and returns them."""
-  # Late, because an answer that is printed needs neither Jinja nor Plotly.
+  # Late, because an answer that is printed does not need Jinja.
   from genrec_jax.reporting import page
 
   run, shown = asking.run, {}

@@ -60,14 +60,8 @@ class Page(html.parser.HTMLParser):
     ]
 
 
-def requests(text, *, of_libraries=False):
-  """Returns what a page would ask of the network, or anyone else.
-
-  Args:
-    text: the page.
-    of_libraries: whether code that is not ours is in it, which names
-      addresses and does not ask there; then tags alone are looked at.
-  """
+def requests(text):
+  """Returns what a page would ask of the network, or anyone else."""
   page = Page(text)
   found = [
     (tag, name, value)
@@ -82,9 +76,8 @@ def requests(text, *, of_libraries=False):
     if tag in ('link', 'iframe', 'object', 'embed', 'base')
     or attributes.get('http-equiv') == 'refresh'
   ]
-  code = [] if of_libraries else page.code
   styles = [a['style'] for _, a in page.tags if 'style' in a]
-  for one in (*code, *styles):
+  for one in (*page.code, *styles):
     found += FETCHING.findall(one)
   return found
 
@@ -166,7 +159,7 @@ document.querySelector('iframe').onload = (event) => {{
   const screen = page.documentElement.clientWidth;
   const wide = [...page.querySelectorAll('*')].filter((one) =>
     one.getBoundingClientRect().right > screen + 1
-    && !one.parentNode.closest('.scroll, pre, thead, svg, .main-svg'));
+    && !one.parentNode.closest('.scroll, pre, thead, svg'));
   const found = wide.map((one) => one.outerHTML.slice(0, 80));
   if (page.documentElement.scrollWidth > screen) found.push('the page');
   document.getElementById('found').textContent = JSON.stringify(found);

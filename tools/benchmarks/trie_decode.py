@@ -364,7 +364,7 @@ def main():
     save()
     print(trie_report.summary(results['targets']))
     if options.plot and results['rows']:
-      trie_report.plot(results).write_html(options.plot)
+      options.plot.write_text(trie_report.page(results), encoding='utf-8')
 
 
 if __name__ == '__main__':

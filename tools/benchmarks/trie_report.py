@@ -204,69 +204,41 @@ def summary(checked: Sequence[Mapping[str, Any]]) -> str:
   return '\n'.join(lines)
 
 
-def plot(results: Mapping[str, Any]):
-  """Draws bars of ms a step, a panel for each batch and number of beams."""
-  from plotly import subplots
+def page(results: Mapping[str, Any]) -> str:
+  """Returns a page of ms a step, a picture for each batch and beams."""
+  from genrec_jax.reporting import charts
+  from genrec_jax.reporting import page as pages
 
-  from genrec_jax.reporting.figures import LAYOUT
-
-  rows = results['rows']
-  panels = sorted({(row['batch'], row['beams']) for row in rows})
-  colors = ('#1b6ca8', '#d1495b', '#edae49', '#66a182', '#9aa0a6', '#6b4e71')
-  height = 260 * len(panels)
-  figure = subplots.make_subplots(
-    rows=len(panels),
-    shared_xaxes=True,
-    vertical_spacing=45 / height,
-    subplot_titles=[f'batch {batch}, {beams} beams' for batch, beams in panels],
-  )
-  figure.update_annotations(x=0, xanchor='left', font_size=13)
-  for place, panel in enumerate(panels, 1):
-    of_panel = [row for row in rows if (row['batch'], row['beams']) == panel]
-    for name, color in zip(trie_peers.NAMES, colors):
-      measured = [row for row in of_panel if name in row['ms_per_step']]
-      if not measured:
-        continue
-      spreads = [row['ms_per_step'][name] for row in measured]
-      medians = [spread['median'] for spread in spreads]
-      figure.add_bar(
-        row=place,
-        col=1,
-        x=[catalogue_name(row) for row in measured],
-        y=medians,
-        error_y=dict(
-          symmetric=False,
-          array=[s['max'] - s['median'] for s in spreads],
-          arrayminus=[s['median'] - s['min'] for s in spreads],
-          thickness=1,
-          width=2,
-        ),
-        name=name,
-        legendgroup=name,
-        showlegend=place == 1,
-        marker_color=color,
+  rows, pictures = results['rows'], []
+  for batch, beams in sorted({(row['batch'], row['beams']) for row in rows}):
+    marks = {
+      catalogue_name(row): [
+        # Contestants are orders of magnitude apart: the axis is of powers.
+        charts.Mark(
+          name, *(math.log10(spread[end]) for end in ('median', 'min', 'max'))
+        )
+        for name, spread in row['ms_per_step'].items()
+      ]
+      for row in rows
+      if (row['batch'], row['beams']) == (batch, beams)
+    }
+    pictures.append(
+      charts.interval_chart(
+        marks,
+        title=f'batch {batch}, {beams} beams',
+        x_title='ms a step: median, fastest and slowest round',
+        write=lambda power: charts.write_number(10**power),
+        from_zero=False,
       )
-  figure.update_yaxes(type='log', dtick=1, title='ms a step')
-  facts = results['environment']
-  figure.update_layout(
-    **LAYOUT
-    | dict(
-      height=height + 230,
-      margin=dict(l=60, r=20, t=110, b=120),
-      barmode='group',
-      title=dict(
-        text=f'Constrained search, {facts["cpu"]}, {facts["device"]}',
-        yref='container',
-        y=1 - 20 / (height + 230),
-        yanchor='top',
-      ),
-      legend=dict(
-        orientation='h',
-        yref='container',
-        y=1 - 50 / (height + 230),
-        yanchor='top',
-        x=0,
-      ),
     )
+  facts = results['environment']
+  return pages.render(
+    {
+      'title': 'Constrained search',
+      'subtitle': f'{facts["cpu"]}, {facts["device"]}',
+      'pictures': pictures,
+      'tables': [],
+      'facts': [(name, str(value)) for name, value in facts.items()],
+    },
+    'experiment_page.html',
   )
-  return figure
