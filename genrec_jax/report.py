@@ -51,6 +51,7 @@ def report(
   from genrec_jax.reporting import (
     bias_section,
     calibration_section,
+    cost_section,
     counterfactual_section,
     figures,
     hallucination_section,
@@ -79,6 +80,9 @@ def report(
             calibration_section.calibration_section(shown[0]),
             counterfactual_section.counterfactual_section(
               _changes(run_dir, cache, shown[0])
+            ),
+            cost_section.cost_section(
+              _cost(run_dir, shown[0]['task']), cache.fingerprint
             ),
           )
           if part is not None
@@ -196,6 +200,12 @@ def _changes(
   if found is None or found['fingerprints']['tokens'] != cache.fingerprint:
     return None
   return found
+
+
+def _cost(run_dir: pathlib.Path, task: str) -> dict[str, Any] | None:
+  """Returns what `genrec measure_cost` measured of a task, if it did."""
+  text = _read_text(run_dir / 'cost' / f'{task}.json')
+  return None if text is None else json.loads(text)
 
 
 def _published(run_dir: pathlib.Path) -> list[dict[str, Any]]:

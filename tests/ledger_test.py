@@ -12,7 +12,7 @@ from genrec_jax.evaluation import ranking, results, significance
 from genrec_jax.evaluation.rating import liking_metrics, rating_metrics
 from genrec_jax.ledger import ledger
 from genrec_jax.measure_baselines import measure_baselines
-from genrec_jax.reporting import published, run_records
+from genrec_jax.reporting import run_records
 from genrec_jax.reporting.ledger_tables import Ledger
 from genrec_jax.types import GenrecError
 
@@ -64,6 +64,8 @@ def runs(save_shop, tmp_path_factory):
   (whole / 'examples.json').write_text(
     json.dumps({'facts': {'checkpoint': 9}, 'tasks': {'sequential': [worked]}})
   )
+
+  write_cost(whole, about)
 
   better = directory / 'deeper' / 'better'
   shutil.copytree(whole / 'evaluation', better / 'evaluation')
@@ -191,6 +193,40 @@ def write_others(run_dir, about):
       'metrics': {'model': {'all': metrics}},
     }
     results.write_result(run_dir, result, {'user': user, **arrays})
+
+
+def write_cost(run_dir, about):
+  """Writes what `genrec measure_cost` would, of a model and a baseline."""
+
+  def spent(times):
+    return {
+      'requests_per_second': 1234.5 * times,
+      'cpu_ms_per_request': 0.75 / times,
+      'p50_ms': 0.5,
+      'p95_ms': 2.5,
+      'flops_per_request': None,
+      'bytes_held': 3 * 2**20,
+      'bytes_peak': 4 * 2**20,
+    }
+
+  cost = {
+    'task': 'sequential',
+    'requests': {'examples': 128, 'of': 400, 'seed': 0},
+    'items': 90,
+    'rounds': 3,
+    'search': {'num_beams': 20},
+    'costs': {
+      size: {
+        'model': {**spent(1), 'flops_per_request': 2.5e6},
+        PLANTED: spent(4),
+      }
+      for size in ('1', '32')
+    },
+    'fingerprints': {**about['fingerprints'], 'tokens': 't' * 64},
+  }
+  (run_dir / 'cost').mkdir()
+  (run_dir / 'cost' / 'sequential.json').write_text(json.dumps(cost))
+  (run_dir / 'cost' / 'summary.json').write_text('{"costs": {"1": {}}}')
 
 
 def read(run_dir):
@@ -351,6 +387,17 @@ def test_a_comparison_is_told_with_the_names_of_the_runs(text, runs, page):
   )
 
 
+def test_costs_are_told_and_those_that_cannot_be_read(text, page):
+  model, other = (
+    next(cells for cells in page.cells() if cells[0] == f'{name}, 32 at once')
+    for name in ('model', PLANTED)
+  )
+  assert model[1:] == ['0.5', '2.5', '1,234', '0.75', '2.5', '3', '4']
+  assert other[3:6] == ['4,938', '0.1875', '–']
+  assert '128 requests on 90 items, 20 beams' in text
+  assert 'cost/summary.json is left out' in text
+
+
 def test_nothing_of_the_data_becomes_part_of_the_page(text, page, pages):
   assert pages.requests(text) == []
   scripts = page.named('script')
@@ -432,99 +479,6 @@ def test_what_is_no_run_is_refused(runs, tmp_path):
     ledger(run_dir=runs, metric='ndcg@7')
 
 
-def test_runs_are_found_within_others_and_not_among_their_files(tmp_path):
-  for name in (
-    'study/dataset',
-    'study/evaluation/validation/baselines',
-    'study/arm/seed_0/tokens',
-    'study/arm/seed_1/evaluation',
-    'study/.arm/seed_2/tokens',
-    'notes',
-  ):
-    (tmp_path / name).mkdir(parents=True)
-  found = run_records.find_runs([tmp_path, tmp_path / 'study' / 'arm'])
-  assert [str(path.relative_to(tmp_path)) for path in found] == [
-    'study',
-    'study/arm/seed_0',
-    'study/arm/seed_1',
-  ]
-
-
-def test_runs_are_told_apart_by_the_fewest_folders(tmp_path):
-  def names(*paths):
-    return list(run_records.short_names([tmp_path / path for path in paths]))
-
-  assert names('a/x', 'b/y') == ['x', 'y']
-  assert names('one/seed_0/run', 'two/seed_0/run') == [
-    'one/seed_0/run',
-    'two/seed_0/run',
-  ]
-  assert names('a', 'a') == ['a']
-  assert names() == []
-
-
-def of_beauty(**changes):
-  """A run as if of the benchmark, and its result on test."""
-  dataset = {
-    'name': 'amazon_beauty',
-    'fingerprint': 'd',
-    'facts': {'ties': 'source'},
-    'counts': {'users': 22363, 'items': 12101, 'interactions': 198502},
-    'split': {'protocol': 'leave_one_out', 'fingerprint': 's'},
-  }
-  for name, value in changes.items():
-    if name in dataset:
-      dataset[name] = {**dataset[name], **value}
-  run = run_records.RunRecord(
-    'r', None, dataset, {}, [], {}, [], {}, [], None, []
-  )
-  measured = run_records.Measurement(
-    'r',
-    changes.get('part', 'test'),
-    'sequential',
-    None,
-    {
-      'fingerprints': {'dataset': 'd', 'split': 's'},
-      'subset': changes.get('subset'),
-    },
-    {},
-    'e',
-    0,
-  )
-  return published.own_protocol(run, measured)
-
-
-@pytest.mark.parametrize(
-  ('changes', 'point'),
-  [
-    ({}, None),
-    ({'part': 'validation'}, 'part: validation here, test published'),
-    ({'facts': {'ties': 'random'}}, 'ties: random here, source published'),
-    ({'counts': {'users': 9}}, 'users: 9 here, 22,363 published'),
-    (
-      {'split': {'protocol': 'global_temporal'}},
-      'split: global_temporal here, leave_one_out published',
-    ),
-    (
-      {'subset': {'examples': 10, 'of': 90}},
-      'examples: a sample of 10 of 90 here, all published',
-    ),
-    (
-      {'split': {'fingerprint': 'other'}},
-      'split: not known here, leave_one_out published',
-    ),
-    (
-      {'split': {'cold_items': [1, 2]}},
-      'targets: 2 items held out of training, too here, all items published',
-    ),
-  ],
-)
-def test_each_point_in_which_a_protocol_differs_is_named(changes, point):
-  theirs = published.read_references('amazon_beauty')['protocol']
-  found = published.differences(of_beauty(**changes), theirs)
-  assert found == ([] if point is None else [point])
-
-
 def test_published_rows_stand_beside_ours(runs, page):
   theirs = {
     cells[0]: cells for cells in page.cells() if cells[-1].startswith('Rajput')
@@ -537,14 +491,6 @@ def test_published_rows_stand_beside_ours(runs, page):
   value = result['metrics']['model']['all']['recall@10']
   assert ours[0] == 'beauty' and ours[3] == f'{value:.4f}'
   assert ours[5].startswith('≠ users: 40 here, 22,363 published')
-
-
-def test_published_rows_say_what_they_have_otherwise():
-  rows = published.read_references('amazon_beauty')['rows']
-  told = {row['method']: published.own_deviations(row) for row in rows}
-  assert told['TIGER'] == []
-  assert told['P5-S'] == ['ids: numbered along the test sequences, which leaks']
-  assert published.read_references('simulator') is None
 
 
 # In a real browser.

@@ -7,6 +7,7 @@ figures         pictures of IDs, of probabilities, of what answers are made of
 training_curves how training went
 task_sections   the measures of each task beside its floors
 bias_section    what accuracy hides
+cost_section    what a request costs
 hallucination_section what answers say that is not so
 hallucination_tables  its tables, for a terminal too
 worked_examples what a model answers to requests, for its page

@@ -10,6 +10,7 @@ from typing import Any
 from genrec_jax.answering.items import name_user
 from genrec_jax.reporting import (
   bias_section,
+  cost_section,
   page,
   published,
   training_curves,
@@ -44,6 +45,7 @@ def render(ledger: Ledger, *, title: str, num_examples: int) -> str:
     'opened': next((g['key'] for g in groups if g['slice_figures']), None),
     'curves': list(_curves(ledger)),
     'comparisons': list(_comparisons(ledger)),
+    'costs': list(_costs(ledger)),
     'published': list(_published(ledger)),
     'worked_examples': _worked(ledger, num_examples),
     'lists': _lists(ledger),
@@ -220,6 +222,15 @@ def _comparisons(ledger: Ledger) -> Iterator[dict[str, Any]]:
         'slices': slices,
         'outdated': _is_outdated(run, part, task, found),
       }
+
+
+def _costs(ledger: Ledger) -> Iterator[dict[str, Any]]:
+  """Yields what requests cost, of each run and task."""
+  for run in ledger.runs:
+    for task, cost in run.costs.items():
+      tokens = cost['fingerprints']['tokens']
+      section = cost_section.cost_section(cost, tokens)
+      yield {'run': run.name, 'task': task, **section}
 
 
 def _run_name(name: str, names: Mapping[str, str]) -> str:

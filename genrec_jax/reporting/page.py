@@ -29,7 +29,7 @@ def render(context: Mapping[str, Any], template: str = 'page.html') -> str:
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
   )
-  environment.filters['metric'] = _metric
+  environment.filters['metric'] = write_metric
   script = _read('ledger.js')
   return environment.get_template(template).render(
     style=_read('style.css'),
@@ -51,6 +51,8 @@ def _digest(script: str) -> str:
   return base64.b64encode(digest).decode()
 
 
-def _metric(value: Any) -> str:
-  """Writes a metric with four digits, an absent one as a dash."""
-  return '–' if value is None else f'{value:.4f}'
+def write_metric(value: float | str | None, absent: str = '–') -> str:
+  """Writes a metric with four digits, as it stands where it is written."""
+  if isinstance(value, str):
+    return value
+  return absent if value is None else f'{value:.4f}'

@@ -24,6 +24,7 @@ from genrec_jax.types import GenrecError, PathLike
 _MARKS = ('evaluation', 'baselines', 'checkpoints', 'tokens', 'dataset')
 # What it holds besides, and no runs; an experiment holds those of its arms.
 _WITHIN = (*_MARKS, 'ids', 'logs', 'comparison', 'cost', 'new_items')
+_OF_COSTS = ('costs', 'requests', 'items', 'rounds', 'search', 'fingerprints')
 EXAMPLES = 'examples.json'
 # What tells examples apart: two results that share these are of the same ones.
 _OF_EXAMPLES = ('user', 'item', 'dialogue', 'target', 'targets', 'truth')
@@ -76,6 +77,7 @@ class RunRecord:
     ids: manifest of the ids.
     measurements: all results, of test first.
     comparisons: of `genrec compare`, by part and task.
+    costs: of `genrec measure_cost`, by task.
     log: rows of the metrics of training.
     worked: examples of `genrec try --page`, by task.
     recommendations: of `genrec recommend`.
@@ -89,6 +91,7 @@ class RunRecord:
   ids: dict[str, Any]
   measurements: list[Measurement]
   comparisons: dict[tuple[str, str], dict[str, Any]]
+  costs: dict[str, dict[str, Any]]
   log: list[dict[str, Any]]
   worked: dict[str, Any]
   recommendations: list[dict[str, Any]]
@@ -174,6 +177,7 @@ def read_run(name: str, path: pathlib.Path) -> RunRecord:
     ids=ids,
     measurements=measurements,
     comparisons=dict(reader.comparisons()),
+    costs=dict(reader.costs()),
     log=log,
     worked=worked,
     recommendations=reader.lines('recommendations.jsonl'),
@@ -242,6 +246,18 @@ class _Reader:
         found = self.json(str(path.relative_to(self.path)))
         if found.get('rows'):
           yield (part, path.stem), found
+
+  def costs(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted((self.path / 'cost').glob('*.json')):
+      found = self.json(str(path.relative_to(self.path)))
+      lacking = [name for name in _OF_COSTS if name not in found]
+      if not lacking:
+        yield path.stem, found
+      elif found:
+        self.notes.append(
+          f'cost/{path.name} is left out: it has no {", ".join(lacking)}; run'
+          ' `genrec measure_cost` again'
+        )
 
   def _measurement(
     self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genrec_jax.reporting.page import write_metric
+
 SLICES = {
   'all': 'all examples',
   'tied': 'target on the same day as the item before it',
@@ -132,8 +134,10 @@ def format_table(table: Mapping[str, Any]) -> str:
     ' ' * width + ''.join(f'{name:>{size}}' for name, size in heads),
   ]
   for row in table['rows']:
-    values = ('-' if v is None else f'{v:.4f}' for v in row['values'])
-    cells = (f'{v:>{size}}' for v, size in zip(values, widths))
+    cells = (
+      f'{write_metric(value, absent="-"):>{size}}'
+      for value, size in zip(row['values'], widths)
+    )
     lines.append(f'{row["name"]:<{width}}' + ''.join(cells))
   return '\n'.join(lines)
 
