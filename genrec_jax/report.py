@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from genrec_jax import artifacts
 from genrec_jax.answering.items import name_user
-from genrec_jax.data import catalogue
 from genrec_jax.data.token_cache import TokenCache
 from genrec_jax.decoding.recommend import take_examples
 from genrec_jax.evaluation import results
@@ -71,7 +69,7 @@ def report(
     shown = [result for result, _ in found]
     sections.append(
       {
-        **task_sections.task_section(shown, _published(run_dir)),
+        **task_sections.task_section(shown, _dataset(run_dir)),
         'hidden': bias_section.bias_section(shown[0]),
         'invented': hallucination_section.hallucination_section(shown[0]),
         'more': [
@@ -208,16 +206,16 @@ def _cost(run_dir: pathlib.Path, task: str) -> dict[str, Any] | None:
   return None if text is None else json.loads(text)
 
 
-def _published(run_dir: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns the published test rows on the run's data set, if there are."""
-  manifest = run_dir / 'dataset' / artifacts.MANIFEST
-  if not manifest.exists():
-    return []
-  name = json.loads(manifest.read_text(encoding='utf-8')).get('name')
-  path = catalogue.directory().parent / 'references' / f'{name}.toml'
-  if not path.exists():
-    return []
-  return tomllib.loads(path.read_text(encoding='utf-8'))['rows']
+def _dataset(run_dir: pathlib.Path) -> dict[str, Any]:
+  """Returns the manifest of the run's data set, with its split, if any."""
+  texts = [
+    _read_text(run_dir / 'dataset' / name)
+    for name in (artifacts.MANIFEST, 'split.json')
+  ]
+  if None in texts:
+    return {}
+  manifest, split = map(json.loads, texts)
+  return {**manifest, 'split': split}
 
 
 def _examples(

@@ -269,7 +269,8 @@ def _published(ledger: Ledger) -> Iterator[dict[str, Any]]:
       continue
     ours = []
     for member in group.members:
-      own = published.own_protocol(ledger.run(member.run), member)
+      dataset = ledger.run(member.run).dataset
+      own = published.own_protocol(dataset, member.result)
       row = member.method or 'model'
       ours.append(
         {

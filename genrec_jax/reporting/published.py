@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from genrec_jax.data import catalogue
-from genrec_jax.reporting.run_records import Measurement, RunRecord
 
 COLUMNS = ('recall@5', 'ndcg@5', 'recall@10', 'ndcg@10')
 _COUNTS = ('users', 'items', 'interactions')
@@ -32,20 +31,24 @@ def read_references(name: str) -> dict[str, Any] | None:
 
 
 def own_protocol(
-  run: RunRecord, measured: Measurement
+  dataset: Mapping[str, Any], result: Mapping[str, Any]
 ) -> dict[str, str | int | None]:
-  """Returns how a result was measured, point by point; None if not known."""
-  result = measured.result
-  dataset = run.dataset
-  if dataset.get('fingerprint') != measured.fingerprint('dataset'):
+  """Returns how a result was measured, point by point; None if not known.
+
+  Args:
+    dataset: manifest of the run's data set, with its `split`.
+    result: as `genrec evaluate` and `genrec baselines` write it.
+  """
+  fingerprints = result.get('fingerprints', {})
+  if dataset.get('fingerprint') != fingerprints.get('dataset'):
     dataset = {}
   split = dataset.get('split', {})
-  if split.get('fingerprint') != measured.fingerprint('split'):
+  if split.get('fingerprint') != fingerprints.get('split'):
     split = {}
   subset = result.get('subset')
   return {
     'split': split.get('protocol'),
-    'part': measured.part,
+    'part': result['split'],
     'ranking': 'the whole catalogue',
     'examples': (
       f'a sample of {subset["examples"]:,} of {subset["of"]:,}'
@@ -83,6 +86,32 @@ def own_deviations(row: Mapping[str, Any]) -> list[str]:
   """Returns what a published row has otherwise than the others."""
   found = [f'{k}: {_write(v)}' for k, v in row.get('protocol', {}).items()]
   return found
+
+
+def rows_beside(
+  dataset: Mapping[str, Any], result: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+  """Returns the published rows that belong beside a result.
+
+  Of its data set and task, on the same part; each has a 'name' that ends with ≠
+  where its protocol differs, and says in `reasons` how.
+
+  Args:
+    dataset: as `own_protocol` has it.
+    result: the same.
+  """
+  references = read_references(dataset.get('name', ''))
+  if references is None or result['split'] != references['protocol']['part']:
+    return []
+  general = differences(own_protocol(dataset, result), references['protocol'])
+  rows = []
+  for row in references['rows']:
+    if row.get('task', 'sequential') != result['task']:
+      continue
+    reasons = [*general, *own_deviations(row)]
+    name = f'{row["method"]}, published' + ' ≠' * bool(reasons)
+    rows.append({'name': name, 'metrics': row['metrics'], 'reasons': reasons})
+  return rows
 
 
 def _write(value: Any) -> str:

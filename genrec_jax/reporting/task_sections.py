@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genrec_jax.reporting import published
 from genrec_jax.reporting.page import write_metric
 
 SLICES = {
@@ -50,19 +51,19 @@ LOWER_IS_BETTER = ('rmse', 'mae', 'div', 'failed_share', 'invented_share')
 
 def task_section(
   results: Sequence[Mapping[str, Any]],
-  published: Sequence[Mapping[str, Any]],
+  dataset: Mapping[str, Any],
 ) -> dict[str, Any]:
   """Returns the section of one task, as page.html takes it.
 
   Args:
     results: of its parts, the one to be shown first first.
-    published: published rows of the test part.
+    dataset: manifest of the run's data set with its `split`, for what was
+      published on it; {} where it is not there.
   """
   first = results[0]
   tables = []
   for result in results:
-    rows = published if result['split'] == 'test' else ()
-    tables += metric_tables(result, rows)
+    tables += metric_tables(result, published.rows_beside(dataset, result))
   return {
     'task': first['task'],
     'asked': _ASKED.get(first['task'], _ASKED.get(first['answer'], '')),
@@ -75,9 +76,14 @@ def task_section(
 
 def metric_tables(
   result: Mapping[str, Any],
-  published: Sequence[Mapping[str, Any]],
+  beside: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-  """Returns the tables of one part: all examples, then slices."""
+  """Returns the tables of one part: all examples, then slices.
+
+  Args:
+    result: of a task.
+    beside: published rows of the same (`published.rows_beside`).
+  """
   metrics = result['metrics']
   columns = [
     name
@@ -105,17 +111,16 @@ def metric_tables(
     if name == 'all':
       rows += [
         {
-          'name': f'{row["method"]}, published',
+          'name': row['name'],
           'model': False,
           'values': [row['metrics'].get(column) for column in columns],
         }
-        for row in published
-        if row.get('task', 'sequential') == result['task']
+        for row in beside
       ]
     tables.append(
       {
         'title': f'{tell_part(result)}: {SLICES[name]} ({counts[name]:,})',
-        'note': _note(result, columns),
+        'note': _note(result, columns) + _differing(beside) * (name == 'all'),
         'head': 'method',
         'columns': columns,
         'rows': rows,
@@ -154,6 +159,14 @@ def tell_sample(result: Mapping[str, Any]) -> str:
   if not subset:
     return ''
   return f'a sample of {subset["examples"]:,} of {subset["of"]:,}'
+
+
+def _differing(beside: Sequence[Mapping[str, Any]]) -> str:
+  """Returns what ≠ means, with the points in which published rows differ."""
+  points = dict.fromkeys(point for row in beside for point in row['reasons'])
+  if not points:
+    return ''
+  return f' ≠: another protocol, so not to be compared ({"; ".join(points)}).'
 
 
 def _note(result: Mapping[str, Any], columns: Sequence[str]) -> str:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from genrec_jax.reporting import published, run_records
+from genrec_jax.reporting import published
 
 
 def of_beauty(**changes):
-  """A run as if of the benchmark, and its result on test."""
+  """A data set as if of the benchmark, and a result on its test part."""
   dataset = {
     'name': 'amazon_beauty',
     'fingerprint': 'd',
@@ -17,34 +17,13 @@ def of_beauty(**changes):
   for name, value in changes.items():
     if name in dataset:
       dataset[name] = {**dataset[name], **value}
-  run = run_records.RunRecord(
-    name='r',
-    path=None,
-    dataset=dataset,
-    ids={},
-    measurements=[],
-    comparisons={},
-    costs={},
-    log=[],
-    worked={},
-    recommendations=[],
-    config=None,
-    notes=[],
-  )
-  measured = run_records.Measurement(
-    'r',
-    changes.get('part', 'test'),
-    'sequential',
-    None,
-    {
-      'fingerprints': {'dataset': 'd', 'split': 's'},
-      'subset': changes.get('subset'),
-    },
-    {},
-    'e',
-    0,
-  )
-  return published.own_protocol(run, measured)
+  result = {
+    'split': changes.get('part', 'test'),
+    'task': 'sequential',
+    'fingerprints': {'dataset': 'd', 'split': 's'},
+    'subset': changes.get('subset'),
+  }
+  return dataset, result
 
 
 @pytest.mark.parametrize(
@@ -74,7 +53,8 @@ def of_beauty(**changes):
 )
 def test_each_point_in_which_a_protocol_differs_is_named(changes, point):
   theirs = published.read_references('amazon_beauty')['protocol']
-  found = published.differences(of_beauty(**changes), theirs)
+  ours = published.own_protocol(*of_beauty(**changes))
+  found = published.differences(ours, theirs)
   assert found == ([] if point is None else [point])
 
 
@@ -84,3 +64,17 @@ def test_published_rows_say_what_they_have_otherwise():
   assert told['TIGER'] == []
   assert told['P5-S'] == ['ids: numbered along the test sequences, which leaks']
   assert published.read_references('simulator') is None
+
+
+def test_rows_are_marked_where_their_protocol_differs():
+  rows = {row['name']: row for row in published.rows_beside(*of_beauty())}
+  assert rows['TIGER, published']['reasons'] == []
+  assert rows['TIGER, published']['metrics']['recall@10'] == 0.0648
+  assert 'leaks' in rows['P5-S, published ≠']['reasons'][0]
+  others = published.rows_beside(*of_beauty(counts={'users': 9}))
+  assert len(others) == len(rows)
+  assert all(row['name'].endswith('published ≠') for row in others)
+  assert published.rows_beside(*of_beauty(part='validation')) == []
+  dataset, result = of_beauty()
+  assert published.rows_beside(dataset, {**result, 'task': 'rating'}) == []
+  assert published.rows_beside({}, result) == []
