@@ -222,17 +222,13 @@ def format_bias(result: Mapping[str, Any]) -> str:
   """Returns what lists show of the catalogue as text; '' if not measured."""
   if 'bias' not in result:
     return ''
-  rows = result['bias']['rows']
-  width = max(len(name) for name in rows)
-  lines = [
-    f'What the first {result["bias"]["k"]} places show (docs/evaluation.md):'
-  ]
-  lines.append(' ' * width + ''.join(_right(name) for name in _BIAS_COLUMNS))
-  for name, found in rows.items():
-    values = (found.get(column) for column in _BIAS_COLUMNS)
-    cells = (_right('-' if v is None else f'{v:.4g}') for v in values)
-    lines.append(f'{name:<{width}}' + ''.join(cells))
-  return '\n'.join(lines)
+  places = result['bias']['k']
+  return _format_rows(
+    f'What the first {places} places show (docs/evaluation.md):',
+    result['bias']['rows'],
+    _BIAS_COLUMNS,
+    '.4g',
+  )
 
 
 _CALIBRATION_COLUMNS = (
@@ -250,17 +246,30 @@ def format_calibration(result: Mapping[str, Any]) -> str:
   """Returns whether probabilities are what happens; '' if not measured."""
   if 'calibration' not in result:
     return ''
-  rows = result['calibration']
-  width = max(len(name) for name in rows)
-  lines = [
+  return _format_rows(
     "Are the model's probabilities what happens (docs/fairness.md)?",
-    ' ' * width + ''.join(_right(name) for name in _CALIBRATION_COLUMNS),
-  ]
+    result['calibration'],
+    _CALIBRATION_COLUMNS,
+    '.4f',
+  )
+
+
+def _format_rows(
+  title: str,
+  rows: Mapping[str, Mapping[str, float]],
+  columns: Sequence[str],
+  digits: str,
+) -> str:
+  """Returns a table as text, a row a line, an absent number as a dash."""
+  width = max(len(name) for name in rows)
+  lines = [title, ' ' * width + ''.join(_right(name) for name in columns)]
   for name, found in rows.items():
-    cells = (
-      _right(f'{found[column]:.4f}', column) for column in _CALIBRATION_COLUMNS
+    values = (found.get(column) for column in columns)
+    cells = ('-' if value is None else f'{value:{digits}}' for value in values)
+    lines.append(
+      f'{name:<{width}}'
+      + ''.join(_right(cell, column) for cell, column in zip(cells, columns))
     )
-    lines.append(f'{name:<{width}}' + ''.join(cells))
   return '\n'.join(lines)
 
 
