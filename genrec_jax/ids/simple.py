@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -12,6 +13,7 @@ from jaxtyping import Int
 from genrec_jax.ids.collisions import extra_digit
 from genrec_jax.ids.item_ids import ItemIds
 from genrec_jax.ids.residual_quantization import residual_kmeans
+from genrec_jax.ids.vectors import VectorSource, check_vectors, vector_facts
 from genrec_jax.types import GenrecError
 
 
@@ -52,18 +54,37 @@ def atomic_ids(
   num_users: int,
   num_items: int,
   *,
+  item_vectors: VectorSource | None = None,
   seed: int = 0,
 ) -> ItemIds:
   """Gives each item a token of its own, in a seeded order.
 
   Row numbers would do, but they follow the source and so know the future.
+
+  Args:
+    user: the user of each train interaction.
+    item: its item.
+    num_users: U.
+    num_items: N.
+    item_vectors: kept beside the codes, which do not depend on them: for a
+      model that starts from them, and for maps; None for none.
+    seed: of the order, and of the vectors.
+
+  Raises:
+    GenrecError: if the vectors are not one row of numbers an item.
   """
-  del user, item, num_users
+  facts: dict[str, Any] = {'method': 'atomic_ids'}
+  vectors = None
+  if item_vectors is not None:
+    vectors = item_vectors(user, item, num_users, num_items, seed=seed)
+    check_vectors(vectors, num_items)
+    facts |= vector_facts(vectors)
   codes = np.random.default_rng(seed).permutation(num_items)
   return ItemIds(
     codes=codes[:, None],
     codebook_sizes=(num_items,),
-    facts={'method': 'atomic_ids'},
+    facts=facts,
+    vectors=vectors,
   )
 
 

@@ -42,6 +42,19 @@ def test_shuffled_ids_are_the_same_set_for_other_items():
 def test_an_atomic_id_is_one_token():
   ids = atomic_ids(NOTHING, NOTHING, 0, 200)
   assert ids.layout().item_tokens(ids.codes).shape == (200, 1)
+  assert ids.vectors is None
+
+
+def test_an_atomic_id_keeps_the_vectors_it_is_given():
+  bare = atomic_ids(NOTHING, NOTHING, 0, 20, seed=3)
+  wide = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
+  ids = atomic_ids(
+    NOTHING, NOTHING, 0, 20, seed=3, item_vectors=lambda *_, seed: wide + seed
+  )
+  np.testing.assert_array_equal(ids.vectors, wide + 3)
+  np.testing.assert_array_equal(ids.codes, bare.codes)
+  with pytest.raises(GenrecError):
+    atomic_ids(NOTHING, NOTHING, 0, 9, item_vectors=lambda *_, seed: wide)
 
 
 def test_hashed_users_fill_their_buckets_and_stay_when_others_come():
