@@ -92,8 +92,10 @@ def experiment(
   from genrec_jax.reporting import experiment_page
 
   directory = pathlib.Path(run_dir)
-  if isinstance(only, str):
-    only = [name.strip() for name in only.split(',')]
+  if only is not None:
+    # Names hold blanks, and a list with blanks comes as one text.
+    texts = [only] if isinstance(only, str) else only
+    only = [name.strip() for text in texts for name in text.split(',')]
   for name in only or ():
     if name not in arms:
       raise unknown_name('arm', name, arms)

@@ -178,6 +178,7 @@ def test_what_was_made_with_other_settings_is_refused(directory):
   ('changed', 'said'),
   [
     ({'only': 'plane'}, "arm 'plane'; expected one of: good guess, plain"),
+    ({'only': ('plain, plane',)}, "arm 'plane'; expected"),
     ({'controls': ('plane',)}, "arm 'plane'"),
     ({'baselines': ('ese',)}, "method 'ese'"),
     ({'seeds': ()}, '2 arms and 0 seeds'),
