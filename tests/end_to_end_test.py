@@ -135,6 +135,7 @@ def test_training_and_evaluation_need_no_tensorflow(run_dir, tmp_path):
     'seqio',
     'tensorflow_datasets',
     'sentencepiece',
+    'jinja2',
     'sklearn',
   )
   for command in (

@@ -15,6 +15,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from genrec_jax.reporting.task_sections import write_metric
+
 
 def render(context: Mapping[str, Any], template: str = 'page.html') -> str:
   """Fills a page's template.
@@ -49,10 +51,3 @@ def _read(name: str) -> Markup:
 def _digest(script: str) -> str:
   digest = hashlib.sha256(script.encode()).digest()
   return base64.b64encode(digest).decode()
-
-
-def write_metric(value: float | str | None, absent: str = '–') -> str:
-  """Writes a metric with four digits, as it stands where it is written."""
-  if isinstance(value, str):
-    return value
-  return absent if value is None else f'{value:.4f}'

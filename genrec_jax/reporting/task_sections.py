@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genrec_jax.reporting import published
-from genrec_jax.reporting.page import write_metric
 
 SLICES = {
   'all': 'all examples',
@@ -145,6 +144,13 @@ def format_table(table: Mapping[str, Any]) -> str:
     )
     lines.append(f'{row["name"]:<{width}}' + ''.join(cells))
   return '\n'.join(lines)
+
+
+def write_metric(value: float | str | None, absent: str = '–') -> str:
+  """Writes a metric with four digits, as it stands where it is written."""
+  if isinstance(value, str):
+    return value
+  return absent if value is None else f'{value:.4f}'
 
 
 def tell_part(result: Mapping[str, Any]) -> str:
