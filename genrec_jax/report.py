@@ -64,12 +64,12 @@ def report(
   evaluated = _read_results(run_dir, cache)
   examples, warnings = _examples(run_dir, cache)
   warnings = [*_outdated(cache, evaluated), *warnings]
-  sections = []
+  dataset, sections = _dataset(run_dir), []
   for found in evaluated.values():
     shown = [result for result, _ in found]
     sections.append(
       {
-        **task_sections.task_section(shown, _dataset(run_dir)),
+        **task_sections.task_section(shown, dataset),
         'hidden': bias_section.bias_section(shown[0]),
         'invented': hallucination_section.hallucination_section(shown[0]),
         'more': [
@@ -79,9 +79,7 @@ def report(
             counterfactual_section.counterfactual_section(
               _changes(run_dir, cache, shown[0])
             ),
-            cost_section.cost_section(
-              _cost(run_dir, shown[0]['task']), cache.fingerprint
-            ),
+            cost_section.cost_section(_cost(run_dir, cache, shown[0]['task'])),
           )
           if part is not None
         ],
@@ -200,10 +198,15 @@ def _changes(
   return found
 
 
-def _cost(run_dir: pathlib.Path, task: str) -> dict[str, Any] | None:
-  """Returns what `genrec measure_cost` measured of a task, if it did."""
+def _cost(
+  run_dir: pathlib.Path, cache: TokenCache, task: str
+) -> dict[str, Any] | None:
+  """Returns what `genrec measure_cost` measured of a task on these tokens."""
   text = _read_text(run_dir / 'cost' / f'{task}.json')
-  return None if text is None else json.loads(text)
+  found = None if text is None else json.loads(text)
+  if found is None or found['fingerprints']['tokens'] != cache.fingerprint:
+    return None
+  return found
 
 
 def _dataset(run_dir: pathlib.Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def token_vectors(
   Raises:
     GenrecError: if there is not one vector an item.
   """
-  num_items, length = item_tokens.shape
+  num_items, tokens_per_item = item_tokens.shape
   if vectors.ndim != 2 or len(vectors) != num_items:
     raise GenrecError(
       f'Got vectors of shape {vectors.shape} for {num_items} items; expected'
@@ -55,13 +55,13 @@ def token_vectors(
   has = scipy.sparse.csr_array(
     (
       np.ones(item_tokens.size),
-      (item_tokens.ravel(), np.repeat(np.arange(num_items), length)),
+      (item_tokens.ravel(), np.repeat(np.arange(num_items), tokens_per_item)),
     )
   )
-  # A row's length is made one below, so that a sum does for a mean.
+  # The lengths of rows are made equal below, so that a sum does for a mean.
   rows = has @ turned
-  length = np.linalg.norm(rows, axis=1)
-  tokens = np.flatnonzero(length > 1e-6 * max(length.max(initial=0.0), 1e-30))
+  norms = np.linalg.norm(rows, axis=1)
+  tokens = np.flatnonzero(norms > 1e-6 * norms.max(initial=0.0))
   tokens = tokens[tokens > UNK_ID]
-  rows = rows[tokens] / length[tokens, None] * width**0.5
+  rows = rows[tokens] / norms[tokens, None] * width**0.5
   return tokens.astype(np.int32), rows.astype(np.float32)

@@ -142,6 +142,7 @@ def interval_chart(
   x_title: str,
   write: Callable[[float], str] = write_number,
   from_zero: bool = True,
+  ends: str = '95 % interval',
 ) -> Markup:
   """Draws means with their intervals, one line of the picture for each.
 
@@ -151,6 +152,7 @@ def interval_chart(
     x_title: what the means are of.
     write: writes a mean.
     from_zero: whether the axis begins at 0.
+    ends: what the low and high ends of a mark are.
 
   Returns:
     A <figure>; '' where there are no marks.
@@ -159,7 +161,7 @@ def interval_chart(
   if not marks:
     return Markup('')
   series = list(dict.fromkeys(mark.series for mark in marks))
-  ends = [e for m in marks for e in (m.mean, m.low, m.high) if e is not None]
+  values = [v for m in marks for v in (m.mean, m.low, m.high) if v is not None]
   label, left = 16, 12
   tops, height = [], drawing.TOP
   for of_row in rows.values():
@@ -167,20 +169,17 @@ def interval_chart(
     height += label + _ROW * len(of_row) + 6
   bottom = height
   height += drawing.BOTTOM - 4
-  span = (0.0, 1.03 * max(ends)) if from_zero and min(ends) >= 0 else None
-  axis = drawing.Axis.of(ends, span, left, drawing.WIDTH - drawing.RIGHT)
-  parts = []
-  for tick in axis.ticks():
-    parts.append(drawing.grid(axis(tick), drawing.TOP, axis(tick), bottom))
-    parts.append(drawing.number_below(axis(tick), bottom + 15, write(tick)))
-  parts.append(
-    drawing.text((drawing.WIDTH) / 2, height - 4, x_title, 'middle', 'name')
-  )
+  span = None
+  if from_zero and min(values) >= 0:
+    span = (0.0, 1.03 * max(values))
+  axis = drawing.Axis.of(values, span, left, drawing.WIDTH - drawing.RIGHT)
+  parts = drawing.draw_scale(axis, bottom, x_title, write)
   for top, (name, of_row) in zip(tops, rows.items()):
     parts.append(drawing.text(left, top + 12, name, 'start', 'row'))
     for place, mark in enumerate(of_row):
       y = top + label + _ROW * (place + 0.5)
-      parts.append(_interval(mark, axis, y, series.index(mark.series), write))
+      number = series.index(mark.series)
+      parts.append(_interval(mark, axis, y, number, write, ends))
   return drawing.figure(title, parts, height, series, [])
 
 
@@ -264,15 +263,7 @@ def share_chart(
   bottom = drawing.TOP + row * len(rows)
   height = bottom + drawing.BOTTOM - 4
   axis = drawing.Axis(0.0, 1.0, left, drawing.WIDTH - drawing.RIGHT)
-  parts = []
-  for tick in axis.ticks():
-    parts.append(drawing.grid(axis(tick), drawing.TOP, axis(tick), bottom))
-    parts.append(
-      drawing.number_below(axis(tick), bottom + 15, write_percent(tick))
-    )
-  parts.append(
-    drawing.text(drawing.WIDTH / 2, height - 4, x_title, 'middle', 'name')
-  )
+  parts = drawing.draw_scale(axis, bottom, x_title, write_percent)
   for place, (name, shares) in enumerate(rows.items()):
     top, start = drawing.TOP + row * place, 0.0
     parts.append(drawing.text(left, top + 12, name, 'start', 'row'))
@@ -329,11 +320,11 @@ def map_chart(
   return drawing.figure(title, parts, height, [], [])
 
 
-def _interval(mark, axis, y, number, write) -> Markup:
+def _interval(mark, axis, y, number, write, ends) -> Markup:
   told = f'{mark.series}: {write(mark.mean)}'
   line = Markup('')
   if mark.low is not None and mark.high is not None:
-    told += f', 95 % interval {write(mark.low)} to {write(mark.high)}'
+    told += f', {ends} {write(mark.low)} to {write(mark.high)}'
     line = Markup(
       '<path d="M{low:.1f} {y:.1f}H{high:.1f}M{low:.1f} {top:.1f}v8'
       'M{high:.1f} {top:.1f}v8"/>'
@@ -348,18 +339,23 @@ def _interval(mark, axis, y, number, write) -> Markup:
 
 def _spot(spot, x_axis, y_axis, number, write_x, write_y) -> Markup:
   x, y = x_axis(spot.x), y_axis(spot.y)
-  lines = [
-    Markup('M{:.1f} {:.1f}H{:.1f}').format(x_axis(low), y, x_axis(high))
-    for low, high in [spot.x_ends or (spot.x, spot.x)]
-  ] + [
-    Markup('M{:.1f} {:.1f}V{:.1f}').format(x, y_axis(low), y_axis(high))
-    for low, high in [spot.y_ends or (spot.y, spot.y)]
-  ]
+  left, right = map(x_axis, spot.x_ends or (spot.x, spot.x))
+  bottom, top = map(y_axis, spot.y_ends or (spot.y, spot.y))
   told = f'{spot.told}: {write_x(spot.x)}, {write_y(spot.y)}'
   return Markup(
-    '<g class="{}"><path d="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="4"/>'
-    '<title>{}</title></g>'
-  ).format(drawing.series_class(number), Markup('').join(lines), x, y, told)
+    '<g class="{name}"><path d="M{left:.1f} {y:.1f}H{right:.1f}'
+    'M{x:.1f} {bottom:.1f}V{top:.1f}"/>'
+    '<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/><title>{told}</title></g>'
+  ).format(
+    name=drawing.series_class(number),
+    left=left,
+    right=right,
+    bottom=bottom,
+    top=top,
+    x=x,
+    y=y,
+    told=told,
+  )
 
 
 def _thin(points: drawing.Points) -> list[tuple[float, float]]:

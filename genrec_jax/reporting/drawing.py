@@ -100,6 +100,17 @@ def draw_axes(
   return parts
 
 
+def draw_scale(
+  axis: Axis, bottom: float, title: str, write: Callable[[float], str]
+) -> list[Markup]:
+  """Returns a horizontal axis alone, with its grid from the top to `bottom`."""
+  parts = []
+  for tick in axis.ticks():
+    parts.append(grid(axis(tick), TOP, axis(tick), bottom))
+    parts.append(number_below(axis(tick), bottom + 15, write(tick)))
+  return [*parts, text(WIDTH / 2, bottom + BOTTOM - 8, title, 'middle', 'name')]
+
+
 def polyline(points: Points, x_axis: Axis, y_axis: Axis, name: str) -> Markup:
   """Returns a line through points, of a class of the stylesheet."""
   places = ' '.join(f'{x_axis(x):.1f},{y_axis(y):.1f}' for x, y in points)

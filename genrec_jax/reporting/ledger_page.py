@@ -228,8 +228,7 @@ def _costs(ledger: Ledger) -> Iterator[dict[str, Any]]:
   """Yields what requests cost, of each run and task."""
   for run in ledger.runs:
     for task, cost in run.costs.items():
-      tokens = cost['fingerprints']['tokens']
-      section = cost_section.cost_section(cost, tokens)
+      section = cost_section.cost_section(cost)
       yield {'run': run.name, 'task': task, **section}
 
 

@@ -227,6 +227,7 @@ def page(results: Mapping[str, Any]) -> str:
         marks,
         title=f'batch {batch}, {beams} beams',
         x_title='ms a step: median, fastest and slowest round',
+        ends='rounds of',
         write=lambda power: charts.write_number(10**power),
         from_zero=False,
       )
